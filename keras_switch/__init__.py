@@ -1,0 +1,3 @@
+"""Switch Transformers for Keras 3 on TensorFlow."""
+
+__version__ = "0.1.0"
