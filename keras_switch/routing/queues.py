@@ -1,0 +1,56 @@
+"""Queues of tokens before experts: everybody's place, and the way back from the rows.
+
+Axes: G routing groups, S tokens in a group, K choices of a token, E experts,
+C capacity.
+"""
+
+from keras import ops
+
+
+def indicator(index, size, dtype="float32"):
+    """Returns 1 where the new last axis equals `index`, else 0; `(..., size)`.
+
+    Unlike `ops.one_hot` it also works when the new axis is split over devices.
+    """
+    axis = ops.arange(size, dtype="int32")
+    return ops.cast(ops.equal(ops.expand_dims(index, -1), axis), dtype)
+
+
+def places(expert, asked, num_experts, order=None):
+    """Returns each choice's place in its expert's queue, in order of arrival.
+
+    All first choices stand before all second choices, and so on (GShard,
+    arXiv:2006.16668, algorithm 1). Integer arithmetic: exact for any group.
+
+    Args:
+        expert: `(G, S, K)` int32.
+        asked: `(G, S, K)` bool; choices that are not asked for stand in no queue, or
+            `None`: all are.
+        num_experts: E.
+        order: `(G, S)` int32 permutation of the tokens, most important first, or
+            `None`: by position.
+
+    Returns:
+        `(G, S, K)` int32, from 0; -1 where not asked for.
+    """
+    if order is not None:
+        expert = ops.take_along_axis(expert, order[..., None], axis=1)
+        if asked is not None:
+            asked = ops.take_along_axis(asked, order[..., None], axis=1)
+    place = _places_in_order(expert, asked, num_experts)
+    if order is None:
+        return place
+    return ops.take_along_axis(place, ops.argsort(order, axis=1)[..., None], axis=1)
+
+
+def _places_in_order(expert, asked, num_experts):
+    _, num_tokens, num_choices = ops.shape(expert)
+    queue = indicator(expert, num_experts, "int32")  # (G, S, K, E)
+    if asked is not None:
+        queue = queue * ops.cast(asked, "int32")[..., None]
+    # The outer axis is K: first choices come first.
+    queue = ops.transpose(queue, (0, 2, 1, 3))
+    queue = ops.reshape(queue, (-1, num_choices * num_tokens, num_experts))
+    place = ops.sum(ops.cumsum(queue, axis=1) * queue, axis=-1) - 1  # (G, K * S)
+    place = ops.reshape(place, (-1, num_choices, num_tokens))
+    return ops.cast(ops.transpose(place, (0, 2, 1)), "int32")
