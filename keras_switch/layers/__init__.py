@@ -1,0 +1,3 @@
+from keras_switch.layers.initializers import (
+    ScaledTruncatedNormal as ScaledTruncatedNormal,
+)
