@@ -1,0 +1,50 @@
+"""Entry point of `keras-switch` and `python -m keras_switch`."""
+
+import os
+import pathlib
+import sys
+import traceback
+
+from keras_switch.cli import flags as command_line
+from keras_switch.cli.errors import ConfigError
+
+PACKAGE = pathlib.Path(__file__).parent.parent
+
+
+def main(arguments=None) -> int:
+    """Runs one command; returns the exit code of the process.
+
+    Args:
+        arguments: words of the command line; by default those of this process.
+
+    Returns:
+        0; 2 if the configuration or the input is wrong, after one message; 130 if the
+        user stopped it.
+    """
+    flags = command_line.parse(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
+    from keras_switch.cli.command import run
+
+    try:
+        run(flags)
+    except (ValueError, OSError) as error:
+        if flags.debug or not _explains_itself(error):
+            raise
+        print(f"\nkeras-switch {flags.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _explains_itself(error) -> bool:
+    """Returns whether the message is meant for a user: ours, or a file's or disk's."""
+    if isinstance(error, (ConfigError, OSError)):
+        return True
+    last = traceback.extract_tb(error.__traceback__)[-1].filename
+    return PACKAGE in pathlib.Path(last).parents
+
+
+if __name__ == "__main__":
+    sys.exit(main())

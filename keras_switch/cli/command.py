@@ -1,0 +1,98 @@
+"""From flags to a call: which gin files a command reads, and how it is made and run."""
+
+import pathlib
+import re
+
+import gin
+
+from keras_switch.cli import gin_checks, gin_files, gin_names
+from keras_switch.cli.errors import ConfigError, Mistake, Place
+from keras_switch.cli.flags import Flags
+from keras_switch.cli.gin_files import Config
+
+# Gin files of a command when the command line names none.
+DEFAULT_FILES = {"eval": ["runs/eval.gin"], "demo": ["runs/demo.gin"]}
+SAVED = "config.gin"
+
+
+def run(flags: Flags):
+    """Runs the command of `flags`.
+
+    The configuration is saved in the folder of the run, as it was read (`config.gin`)
+    and with all defaults that it uses (`operative_config.gin`).
+
+    Raises:
+        ConfigError: if the configuration is wrong.
+    """
+    config = read(flags)
+    call = made(config, flags.command)
+    if flags.dry_run:
+        print(config.text())
+        return
+    call(save_config=lambda folder: save(config, folder))
+
+
+def read(flags: Flags) -> Config:
+    """Returns the checked configuration that the flags ask for."""
+    config = gin_files.read(_files(flags), _bindings(flags), flags.search_paths)
+    for module in _modules(config):
+        gin_files.import_module(*module)
+    gin_names.register()
+    gin_checks.check(config, gin_names.COMMANDS[flags.command], gin_names.names())
+    return config
+
+
+def made(config: Config, command: str):
+    """Returns the command as a function, its arguments made as `config` says."""
+    config.bind()
+    try:
+        return gin.get_configurable(gin_names.COMMANDS[command])()
+    except (ValueError, TypeError) as error:
+        raise ConfigError([_explained(error, config)]) from error
+
+
+def save(config: Config, folder):
+    """Writes the configuration into the folder of a run, once for each kind."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SAVED).write_text(config.text())
+    (folder / f"operative_{SAVED}").write_text(config.operative_text())
+
+
+def _files(flags):
+    files = list(flags.gin_files or DEFAULT_FILES.get(flags.command, ()))
+    if flags.command == "eval" and flags.model_dir:
+        saved = pathlib.Path(flags.model_dir).absolute() / SAVED
+        files = [str(saved)] * saved.is_file() + files
+    return files
+
+
+def _bindings(flags):
+    own = [f"MODEL_DIR = {flags.model_dir!r}"] if flags.model_dir else []
+    return [*flags.bindings, *own]
+
+
+def _modules(config):
+    """Yields the modules that the macro MODULES names, and the place that does."""
+    if "MODULES" in config.macros:
+        binding = config.macros["MODULES"]
+        names = binding.value
+        if isinstance(names, str):
+            names = [names]
+        for name in names:
+            yield name, binding.place
+
+
+def _explained(error, config) -> Mistake:
+    """Returns the mistake behind an exception that gin passed on, with its place."""
+    message, _, call = str(error).partition("\n  In call to configurable '")
+    name = call.partition("'")[0]
+    return Mistake(message, _place_of(name, message, config))
+
+
+def _place_of(name, message, config) -> Place | None:
+    """Returns where the parameter is set that the message is about, as far as known."""
+    words = set(re.findall(r"\w+", message))
+    candidates = [b for b in config.bindings.values() if b.name == name]
+    named = [b for b in candidates if b.parameter in words] or candidates
+    return named[-1].place if named else None

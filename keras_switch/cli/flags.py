@@ -1,0 +1,88 @@
+"""The command line: which command, which gin files, which single values."""
+
+import argparse
+import dataclasses
+
+COMMANDS = {
+    "train": "train a model; the same command goes on where a run stopped",
+    "eval": "evaluate a checkpoint of a run on a split",
+    "demo": "train a sparse and a dense model on the same text and compare them",
+}
+
+EPILOG = """\
+gin files are looked for here, in --gin_search_paths, and among the shipped ones
+(models/, runs/, optimizers/, tasks/). Later files and values win. Values:
+
+  --gin.TRAIN_STEPS=1000               a macro of the gin files
+  --gin.Switch.balance_loss_weight=0.1 a parameter of anything by its gin name
+  --gin.MODULES="['my_package.tasks']" modules to import, with SeqIO tasks in them
+
+example:
+  keras-switch train --gin_file=models/switch_tiny.gin --gin_file=runs/pretrain.gin \\
+      --gin.TASK=pydocs_span_corruption --model_dir=runs/first
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """A parsed command line.
+
+    Args:
+        command: one of `COMMANDS`.
+        gin_files: names of gin files, in order.
+        bindings: gin statements, in order.
+        search_paths: folders of gin files.
+        model_dir: folder of the run, or `None` if the gin files say it.
+        dry_run: print the configuration and stop.
+        debug: show tracebacks of errors in the configuration and the input too.
+    """
+
+    command: str
+    gin_files: tuple[str, ...] = ()
+    bindings: tuple[str, ...] = ()
+    search_paths: tuple[str, ...] = ()
+    model_dir: str | None = None
+    dry_run: bool = False
+    debug: bool = False
+
+
+def parse(arguments: list[str]) -> Flags:
+    """Returns the parsed command line; ends the process with code 2 if it is wrong."""
+    parser = _parser()
+    bound = [a for a in arguments if a.startswith("--gin.")]
+    for argument in bound:
+        if "=" not in argument:
+            parser.error(f"{argument} has no value: write {argument}=VALUE")
+    rest = parser.parse_args([a for a in arguments if not a.startswith("--gin.")])
+    return Flags(
+        command=rest.command,
+        gin_files=tuple(rest.gin_file),
+        bindings=(*rest.gin_bindings, *(a.removeprefix("--gin.") for a in bound)),
+        search_paths=tuple(rest.gin_search_paths.split(","))
+        * bool(rest.gin_search_paths),
+        model_dir=rest.model_dir,
+        dry_run=rest.dry_run,
+        debug=rest.debug,
+    )
+
+
+def _parser():
+    commands = "\n".join(f"  {name:6} {text}" for name, text in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        "keras-switch",
+        description=f"Switch Transformers, configured by gin files.\n\n{commands}",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("command", choices=COMMANDS, metavar="train|eval|demo")
+    add("--gin_file", action="append", default=[], help="a gin file; repeatable")
+    add(
+        "--gin_bindings", action="append", default=[], help="the same as --gin.NAME=..."
+    )
+    add("--gin_search_paths", default="", help="folders of gin files, with commas")
+    add("--model_dir", help="folder of the run; the same as --gin.MODEL_DIR=...")
+    add("--dry_run", action="store_true", help="print the configuration and stop")
+    add("--debug", action="store_true", help="show tracebacks of all errors")
+    return parser
