@@ -1,7 +1,8 @@
 """Finds what is wrong in a configuration before anything is built.
 
 gin finds the first mistake when the object is called for, by a traceback. These checks
-read the bindings as data, collect every mistake, and say the place and the nearest name.
+read the bindings as data, collect every mistake, and name the place and the nearest
+name.
 """
 
 import pathlib

@@ -217,7 +217,7 @@ def _place(location) -> Place:
 
 
 def _place_of(error, file: str) -> Place:
-    """Returns where the parser (file, line, ...) or the tokenizer (line, ...) failed."""
+    """Returns where the parser, or the tokenizer below it, gave up."""
     where = error.args[1]
     line = where[0] if isinstance(where[0], int) else where[1]
     lines = pathlib.Path(file).read_text().splitlines()
