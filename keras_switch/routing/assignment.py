@@ -9,7 +9,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_switch.routing.queues import indicator
+from keras_switch.routing.queues import indicator, real_tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Assignment:
         place: `(G, S, K)` int32, place in that expert's queue; -1: stands in none.
         capacity: rows C that an expert serves per group; `None`: as many as come.
         num_experts: E.
-        noisy_logits: `(G, S, E)` float32 logits after noise, if noise was added.
+        noisy_logits: `(G, S, E)` float32, the logits after noise, if any.
     """
 
     logits: Any
@@ -110,11 +110,6 @@ class Assignment:
                 "use a dispatcher that needs no capacity."
             )
         return self.capacity
-
-
-def real_tokens(mask):
-    """Returns `(G, S)` float32, 1 where `mask` is true or an importance is 1."""
-    return ops.cast(ops.equal(ops.cast(mask, "float32"), 1.0), "float32")
 
 
 def _sources(row, kept, num_experts, capacity):

@@ -94,8 +94,8 @@ class Sample(Exploration):
     def __post_init__(self):
         if not self.temperature > 0:
             raise ValueError(
-                f"Sample got temperature={self.temperature}: give a positive number, or "
-                "use Argmax()."
+                f"Sample got temperature={self.temperature}: give a positive number, "
+                "or use Argmax()."
             )
 
     def scores(self, logits, seed):

@@ -16,6 +16,11 @@ def indicator(index, size, dtype="float32"):
     return ops.cast(ops.equal(ops.expand_dims(index, -1), axis), dtype)
 
 
+def real_tokens(mask):
+    """Returns `(G, S)` float32, 1 where `mask` is true or an importance is 1."""
+    return ops.cast(ops.equal(ops.cast(mask, "float32"), 1.0), "float32")
+
+
 def places(expert, asked, num_experts, order=None):
     """Returns each choice's place in its expert's queue, in order of arrival.
 

@@ -1,7 +1,7 @@
 """Token-choice routing: every token asks for the k experts it scores highest.
 
 Sources: Switch Transformer, arXiv:2101.03961, section 2; GShard, arXiv:2006.16668,
-algorithm 1; V-MoE, arXiv:2106.05974 (batch-prioritised routing).
+algorithm 1; V-MoE, arXiv:2106.05974 (batch-prioritised routing, noise and its losses).
 
 Axes: G routing groups, S tokens in a group, E experts, K choices of a token.
 """
@@ -12,88 +12,130 @@ import keras
 from keras import ops
 
 from keras_switch.routing import losses
-from keras_switch.routing.assignment import Assignment, real_tokens
-from keras_switch.routing.exploration import Argmax, Exploration, InputJitter
+from keras_switch.routing.assignment import Assignment
+from keras_switch.routing.exploration import Exploration, InputJitter, LogitNoise
 from keras_switch.routing.part import at_least, one_of
-from keras_switch.routing.policy import Policy
-from keras_switch.routing.queues import indicator, places
+from keras_switch.routing.policy import RouterPolicy
+from keras_switch.routing.queues import indicator, places, real_tokens
 
 PRIORITIES = ("position", "probability")
 BALANCES = ("first", "all")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TokenChoice(Policy):
+class TokenChoice(RouterPolicy):
     """Base of the policies in which tokens choose.
 
     Args:
-        exploration: what differs in training.
         priority: who is served when an expert is full: `"position"`, tokens in order;
             or `"probability"`, tokens with the largest top-1 probability (V-MoE's and
             flaxformer's batch-prioritised routing; Mesh TensorFlow's `switch_max`).
             In a causal decoder the latter lets later tokens displace earlier ones.
-        **kwargs: see `Policy`.
+        balance_loss_weight: weight of the load-balancing loss, the paper's alpha.
+        importance_loss_weight: weight of V-MoE's importance loss.
+        load_loss_weight: weight of V-MoE's load loss; needs `LogitNoise`, and exists
+            in training only.
+        **kwargs: see `RouterPolicy` and `Policy`.
     """
 
-    exploration: Exploration = Argmax()
     priority: str = "position"
+    balance_loss_weight: float = 1e-2
+    importance_loss_weight: float = 0.0
+    load_loss_weight: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
         one_of(self, "priority", self.priority, PRIORITIES)
-
-    def perturb(self, x, training=False, seed=None):
-        x = ops.cast(x, "float32")
-        return self.exploration.perturb(x, seed) if training else x
+        for name in ("balance", "importance", "load"):
+            at_least(self, name := f"{name}_loss_weight", getattr(self, name), 0)
+        noise = isinstance(self.exploration, LogitNoise) and self.exploration.std
+        if self.load_loss_weight and not noise:
+            raise ValueError(
+                f"{type(self).__name__} got load_loss_weight={self.load_loss_weight} "
+                f"with exploration={self.exploration}: the load loss needs noise to "
+                "differentiate through. Use exploration=LogitNoise()."
+            )
 
     def assign(
         self, logits, mask=None, *, capacity, training=False, seed=None, token_ids=None
     ):
         del token_ids
         logits, mask = self._prepared(logits, mask)
-        num_experts, k = logits.shape[-1], self.num_choices
-        if k > num_experts:
-            raise ValueError(
-                f"{type(self).__name__} asks for k={k} experts a token, but there are "
-                f"only {num_experts}. Lower k or add experts."
-            )
-        noisy = self.exploration.noisy(logits, seed) if training else logits
+        self._check_choices(logits.shape[-1])
+        noisy = self._noisy(logits, training, seed)
         scores = self.exploration.scores(noisy, seed) if training else noisy
         probs = ops.softmax(noisy)
-        expert = best_experts(scores, k)
-        gate = ops.einsum("gske,gse->gsk", indicator(expert, num_experts), probs)
-        asked = None
-        if mask is not None:
-            real = real_tokens(mask)[..., None]
-            gate = gate * real
-            asked = ops.broadcast_to(ops.greater(real, 0), ops.shape(expert))
-        order = self._order(gate)
-        place = places(expert, asked, num_experts, order)
+        if self.padding == "flaxformer_scatter_ignore" and mask is not None:
+            probs = probs * real_tokens(mask)[..., None]
+        routed = None if self.padding == "flaxformer_scatter_ignore" else mask
+        expert, gate, place = self._choose(
+            probs, scores, routed, capacity, training, seed
+        )
         return Assignment(
-            logits,
-            probs,
-            mask,
-            self._gates(gate),
-            expert,
-            place,
-            capacity,
-            num_experts,
-            None if noisy is logits else noisy,
+            logits=logits,
+            probs=probs,
+            mask=mask,
+            gate=gate,
+            expert=expert,
+            place=place,
+            capacity=capacity,
+            num_experts=logits.shape[-1],
+            noisy_logits=noisy,
         )
 
+    def losses(self, assignment, training=True):
+        found = super().losses(assignment, training)
+        if self.balance_loss_weight:
+            found["balance"] = self.balance_loss_weight * self.balance(assignment)
+        if self.importance_loss_weight:
+            loss = losses.importance_loss(assignment.logits, assignment.real)
+            found["importance"] = self.importance_loss_weight * loss
+        if self.load_loss_weight and training:
+            found["load"] = self.load_loss_weight * self._load(assignment)
+        return found
+
     def balance(self, assignment):
+        """Returns the load-balancing loss before its weight, a float32 scalar."""
         first = indicator(assignment.expert[..., 0], assignment.num_experts)
         return losses.balance_loss(
             assignment.probs, first, assignment.real, self.padding
         )
 
+    def _load(self, assignment):
+        return losses.load_loss(
+            assignment.logits,
+            assignment.noisy_logits,
+            assignment.real,
+            self.num_choices,
+            self.exploration.std / assignment.num_experts,
+        )
+
+    def _choose(self, probs, scores, mask, capacity, training, seed):
+        """Returns `expert`, `gate` and `place`, `(G, S, K)` each."""
+        del capacity, training, seed
+        num_experts = probs.shape[-1]
+        expert = best_experts(scores, self.num_choices)
+        gate = gates(probs, expert)
+        asked = None
+        if mask is not None:
+            real = real_tokens(mask)[..., None]
+            gate = gate * real
+            asked = ops.broadcast_to(ops.greater(real, 0), ops.shape(expert))
+        place = places(expert, asked, num_experts, self._order(gate))
+        return expert, gate, place
+
     def _order(self, gate):
+        """Returns the tokens' order of service, `(G, S)` int32, `None`: by position."""
         if self.priority == "position":
             return None
-        return ops.argsort(-gate[..., 0], axis=1)
+        return ops.cast(ops.argsort(-gate[..., 0], axis=1), "int32")
 
-    def _gates(self, gate):
-        return gate
+    def _check_choices(self, num_experts):
+        if self.num_choices > num_experts:
+            raise ValueError(
+                f"{type(self).__name__} asks for k={self.num_choices} experts a token, "
+                f"but there are only {num_experts}. Lower k or add experts."
+            )
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -103,7 +145,7 @@ class Switch(TokenChoice):
 
     Args:
         exploration: what differs in training; the paper's best is `InputJitter`.
-        **kwargs: see `TokenChoice` and `Policy`.
+        **kwargs: see `TokenChoice`, `RouterPolicy` and `Policy`.
     """
 
     exploration: Exploration = InputJitter()
@@ -116,12 +158,11 @@ class TopK(TokenChoice):
 
     Args:
         k: experts a token asks for.
-        renormalize: number that the gates of a token's choices are divided by their
-            sum (GShard, Mixtral); else they are the raw probabilities (flaxformer,
-            V-MoE).
+        renormalize: whether the gates of a token's choices are divided by their sum
+            (Mixtral); else they are the raw probabilities (flaxformer, V-MoE).
         balance_over: `"first"`: the balance loss counts first choices (GShard,
             V-MoE); `"all"`: all k, so that even routing gives k (flaxformer).
-        **kwargs: see `TokenChoice` and `Policy`.
+        **kwargs: see `TokenChoice`, `RouterPolicy` and `Policy`.
     """
 
     k: int
@@ -146,10 +187,9 @@ class TopK(TokenChoice):
             assignment.probs, every, assignment.real, self.padding
         )
 
-    def _gates(self, gate):
-        if not self.renormalize:
-            return gate
-        return gate / (ops.sum(gate, axis=-1, keepdims=True) + 1e-9)
+    def _choose(self, *args):
+        expert, gate, place = super()._choose(*args)
+        return expert, normalized(gate) if self.renormalize else gate, place
 
 
 def best_experts(scores, k):
@@ -157,3 +197,16 @@ def best_experts(scores, k):
     if k == 1:
         return ops.cast(ops.argmax(scores, axis=-1), "int32")[..., None]
     return ops.cast(ops.top_k(scores, k)[1], "int32")
+
+
+def gates(probs, expert):
+    """Returns the probability of each choice, `(G, S, K)` float32.
+
+    A product with ones and zeros: its gradient needs no scatter.
+    """
+    return ops.einsum("gske,gse->gsk", indicator(expert, probs.shape[-1]), probs)
+
+
+def normalized(gate):
+    """Returns gates that add up to 1 over a token's choices (nearly; 0 stays 0)."""
+    return gate / (ops.sum(gate, axis=-1, keepdims=True) + 1e-9)
