@@ -1,0 +1,75 @@
+"""Peak memory of the sparse layer's step, beyond weights and their gradients.
+
+Each number comes from a process of its own: `python -m benchmarks.memory --child 8`.
+"""
+
+import argparse
+import ctypes
+import json
+import pathlib
+import subprocess
+import sys
+
+from benchmarks import report
+
+TOKENS = 4096
+
+
+def add(out, experts):
+    """Adds the table to a `Report`."""
+    rows, numbers = [], {}
+    for num_experts in experts:
+        found = _child(num_experts)
+        numbers[num_experts] = found
+        cells = [found["weights"], found["peak"], found["peak_beyond"]]
+        rows.append([str(num_experts), *(f"{x / 2**20:.0f}" for x in cells)])
+    columns = ["experts", "weights MiB", "peak MiB", "beyond weights and gradients"]
+    out.table(f"Peak memory of gather, {TOKENS} tokens", columns, rows, numbers)
+
+
+def _child(num_experts):
+    command = [sys.executable, "-m", "benchmarks.memory", "--child", str(num_experts)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _measure(num_experts):
+    """Returns bytes: of the weights, at the peak, and the peak beyond what must be."""
+    from benchmarks import ours
+    from keras_switch.dispatch import GatherDispatch
+
+    point = ours.Point(TOKENS, num_experts)
+    case = ours.Shared(point).case("gather", GatherDispatch())
+    case.run(0)
+    ctypes.CDLL(None).malloc_trim(0)
+    before = _status("VmRSS")
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    for i in range(3):
+        case.run(i)
+    weights = 2 * num_experts * point.d_model * point.d_ff * 4
+    peak = _status("VmHWM")
+    return {"weights": weights, "peak": peak, "peak_beyond": peak - before - weights}
+
+
+def _status(key):
+    """Returns a field of this process's status, in bytes."""
+    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {key}: memory is measured on Linux only.")
+
+
+def main():
+    """Runs the benchmark, or one measurement of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--child", type=int)
+    parser.add_argument("--experts", type=int, nargs="+", default=[8, 32, 128])
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(_measure(args.child)))
+    else:
+        add(report.Report("memory", "Peak memory"), args.experts)
+
+
+if __name__ == "__main__":
+    main()
