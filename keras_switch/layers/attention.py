@@ -1,0 +1,210 @@
+"""Multi-head, grouped-query and multi-query attention.
+
+Axes: B batch, Q queries, Kl keys, D d_model, H heads, KV key and value heads.
+"""
+
+import keras
+from keras import ops
+
+from keras_switch.layers.base import Layer
+from keras_switch.layers.dropout import SequenceDropout
+
+MASKED = -1e9  # finite: the softmax of a row without any visible key is uniform
+
+
+@keras.saving.register_keras_serializable("keras_switch")
+class Attention(Layer):
+    """Attention without biases; logits and softmax in float32 under every policy.
+
+    As in T5 (arXiv:1910.10683) logits are not divided by sqrt(d_kv); the initializer of
+    the queries makes up for it.
+
+    Args:
+        num_heads: query heads.
+        d_kv: width of a head.
+        num_kv_heads: key and value heads, each serving `num_heads / num_kv_heads` query
+            heads (arXiv:2305.13245); 1 is multi-query. `None`: as many as `num_heads`.
+        dropout_rate: share of attention probabilities to drop in training; the mask is
+            shared along the queries, as in Mesh TensorFlow.
+        rotary: `Rotary` layer that turns queries and keys, or `None`. It acts within a
+            sequence only, not on a `context`.
+        logit_scale: factor of the logits: 1 in T5, `d_kv**-0.5` in PaLM.
+
+    Call arguments:
+        x: `(B, Q, D)`.
+        context: `(B, Kl, D')` to attend to instead of `x`.
+        mask: `(B or 1, 1, Q, Kl)` bool, true where a query sees a key; or, without
+            `context`, `(B, Q)` bool, true for real tokens.
+        bias: `(1, H, Q, Kl)`, added to the logits.
+        training: whether to drop.
+
+    Raises:
+        ValueError: if heads cannot share key and value heads evenly, or the mask has
+            another rank.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        d_kv,
+        num_kv_heads=None,
+        dropout_rate=0.0,
+        rotary=None,
+        logit_scale=1.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.d_kv = d_kv
+        self.num_kv_heads = num_kv_heads
+        self.dropout_rate = dropout_rate
+        self.rotary = rotary
+        self.logit_scale = logit_scale
+        self.kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        if self.kv_heads < 1 or num_heads % self.kv_heads:
+            raise ValueError(
+                f"{self.name!r} got num_heads={num_heads} and num_kv_heads="
+                f"{num_kv_heads}: each key and value head serves the same number of "
+                f"query heads, so num_kv_heads must divide {num_heads}."
+            )
+        self.dropout = SequenceDropout(dropout_rate, dtype=self.dtype_policy)
+
+    def build(self, x_shape, context_shape=None):
+        d_model, heads, d_kv = x_shape[-1], self.num_heads, self.d_kv
+        d_context = (context_shape or x_shape)[-1]
+        # Mesh TensorFlow folds 1 / sqrt(d_kv) into the queries' initial values.
+        spread = (d_model * d_kv) ** -0.5 / self.logit_scale
+        dims = ("d_model", "heads", "d_kv")
+        self.query = self._kernel("query", (d_model, heads, d_kv), dims, spread)
+        shape, dims = (d_context, self.kv_heads, d_kv), ("d_model", "kv_heads", "d_kv")
+        self.key = self._kernel("key", shape, dims, d_context**-0.5)
+        self.value = self._kernel("value", shape, dims, d_context**-0.5)
+        shape, dims = (heads, d_kv, d_model), ("heads", "d_kv", "d_model")
+        self.out = self._kernel("output", shape, dims, (heads * d_kv) ** -0.5)
+
+    def call(self, x, context=None, mask=None, bias=None, training=False):
+        mask = self._checked(mask, context)
+        query = self._heads(x, self.query)
+        key = self._heads(x if context is None else context, self.key)
+        value = self._heads(x if context is None else context, self.value)
+        if context is None and self.rotary is not None:
+            positions = ops.arange(ops.shape(x)[1])
+            query, key = self.rotary(query, positions), self.rotary(key, positions)
+        return self._attend(query, key, value, mask, bias, training)
+
+    def compute_output_shape(self, x_shape):
+        return x_shape
+
+    def init_cache(self, batch_size, length):
+        """Returns an empty cache for `length` tokens, `(B, 2, length, KV, d_kv)`."""
+        shape = (batch_size, 2, length, self.kv_heads, self.d_kv)
+        return ops.zeros(shape, dtype=self.compute_dtype)
+
+    def keys_values(self, context):
+        """Returns keys and values of `context` `(B, Kl, D')`, as `attend` takes them.
+
+        Computed once, they serve every step of decoding: `(B, 2, Kl, KV, d_kv)`.
+        """
+        context = ops.cast(context, self.compute_dtype)
+        return ops.stack(
+            [self._heads(context, self.key), self._heads(context, self.value)], axis=1
+        )
+
+    def attend(self, x, cache, mask=None, bias=None):
+        """Returns what `x` `(B, Q, D)` reads from a cache of keys and values.
+
+        Args:
+            x: `(B, Q, D)`.
+            cache: `(B, 2, Kl, KV, d_kv)`, from `keys_values` or `step`.
+            mask: `(B or 1, 1, Q, Kl)` bool, true where a query sees a key.
+            bias: `(1, H, Q, Kl)`.
+        """
+        query = self._heads(ops.cast(x, self.compute_dtype), self.query)
+        return self._attend(query, cache[:, 0], cache[:, 1], mask, bias)
+
+    def step(self, x, cache, index, mask=None, bias=None):
+        """Attends from the next tokens to themselves and those in the cache.
+
+        Args:
+            x: `(B, Q, D)`, the tokens at positions `index`, `index + 1`, ...; one in
+                decoding, more for a prompt.
+            cache: `(B, 2, Kl, KV, d_kv)`, with the tokens before `index`.
+            index: int scalar.
+            mask: `(B or 1, 1, Q, Kl)` bool; true for no key from `index + Q` on.
+            bias: `(1, H, Q, Kl)`.
+
+        Returns:
+            `(B, Q, D)`, and the cache with these tokens in it.
+        """
+        x = ops.cast(x, self.compute_dtype)
+        query, key = self._heads(x, self.query), self._heads(x, self.key)
+        if self.rotary is not None:
+            positions = index + ops.arange(ops.shape(x)[1])
+            query, key = self.rotary(query, positions), self.rotary(key, positions)
+        new = ops.stack([key, self._heads(x, self.value)], axis=1)
+        cache = _written(cache, new, index)
+        return self._attend(query, cache[:, 0], cache[:, 1], mask, bias), cache
+
+    def _heads(self, x, kernel):
+        """Returns `x` `(B, L, D)` as `(B, L, heads, d_kv)`."""
+        return ops.einsum("bld,dhk->blhk", x, ops.cast(kernel, x.dtype))
+
+    def _attend(self, query, key, value, mask, bias, training=False):
+        """Returns `(B, Q, D)`."""
+        length = ops.shape(query)[1]
+        # Query heads that share a key head are rows of one matrix: (B, KV, H/KV*Q, d).
+        query = _swap_heads(ops.cast(query, "float32") * self.logit_scale)
+        query = ops.reshape(query, (-1, self.kv_heads, *self._rows(length), self.d_kv))
+        key = ops.cast(_swap_heads(key), "float32")
+        logits = ops.matmul(query, ops.swapaxes(key, 2, 3))
+        logits = ops.reshape(
+            logits, (-1, self.num_heads, length, ops.shape(key)[2])
+        )  # (B, H, Q, Kl)
+        if bias is not None:
+            logits = logits + ops.cast(bias, "float32")
+        if mask is not None:
+            logits = ops.where(mask, logits, MASKED)
+        probs = ops.cast(ops.softmax(logits, axis=-1), self.compute_dtype)
+        probs = self.dropout(probs, training=training)
+        probs = ops.reshape(
+            probs, (-1, self.kv_heads, *self._rows(length), ops.shape(key)[2])
+        )
+        x = ops.matmul(probs, _swap_heads(value))
+        x = ops.reshape(x, (-1, self.num_heads, length, self.d_kv))
+        return ops.einsum("bhqk,hkd->bqd", x, ops.cast(self.out, x.dtype))
+
+    def _rows(self, length):
+        """Returns the number of rows of queries per key head, as part of a shape."""
+        return (self.num_heads // self.kv_heads * length,)
+
+    def _kernel(self, name, shape, dims, stddev):
+        initializer = keras.initializers.RandomNormal(stddev=stddev)
+        return self.add_param(name, shape, dims, initializer)
+
+    def _checked(self, mask, context):
+        if mask is not None and len(mask.shape) == 2 and context is None:
+            return ops.expand_dims(mask, axis=(1, 2))
+        if mask is not None and len(mask.shape) != 4:
+            raise ValueError(
+                f"{self.name!r} got a mask of shape {tuple(mask.shape)}: give (batch "
+                "or 1, 1, queries, keys), true where a query sees a key; "
+                "keras_switch.layers.attention_mask makes one."
+            )
+        return mask
+
+
+def _swap_heads(x):
+    """Returns `(B, L, H, d)` as `(B, H, L, d)`."""
+    return ops.transpose(x, (0, 2, 1, 3))
+
+
+def _written(cache, new, index):
+    """Returns the cache `(B, 2, Kl, KV, d)` with `new` `(B, 2, Q, KV, d)` at `index`.
+
+    A choice per position rather than `ops.slice_update`, which DTensor cannot split.
+    """
+    place = ops.arange(ops.shape(cache)[2]) - index
+    fits = ops.logical_and(place >= 0, place < ops.shape(new)[2])
+    rows = ops.clip(place, 0, ops.shape(new)[2] - 1)
+    new = ops.take(ops.cast(new, cache.dtype), rows, axis=2)
+    return ops.where(ops.reshape(fits, (1, 1, -1, 1, 1)), new, cache)

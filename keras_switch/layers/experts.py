@@ -1,0 +1,194 @@
+"""Experts: feed-forward networks side by side, one weight tensor for all.
+
+Axes: N blocks of rows with one owner each, R rows in a block, E experts, D model width,
+F hidden width of an expert.
+"""
+
+import keras
+from keras import ops
+
+from keras_switch.layers import activations
+from keras_switch.layers.base import Layer
+from keras_switch.layers.initializers import ScaledTruncatedNormal
+
+
+class _Experts(Layer):
+    """What plain and gated experts share: arguments, weights by block, dropout."""
+
+    def __init__(
+        self, num_experts, d_ff, activation, expert_dropout_rate, init_scale, **kwargs
+    ):
+        super().__init__(**kwargs)
+        check_positive(self, num_experts=num_experts, d_ff=d_ff)
+        if not 0 <= expert_dropout_rate < 1:
+            raise ValueError(
+                f"{self.name!r} got expert_dropout_rate={expert_dropout_rate}: give "
+                "0 <= rate < 1; the paper fine-tunes with 0.4."
+            )
+        self.num_experts = num_experts
+        self.d_ff = d_ff
+        self.activation = activations.get(activation)
+        self.expert_dropout_rate = expert_dropout_rate
+        self.init_scale = init_scale
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def build(self, input_shape):
+        d_model = input_shape[-1]
+        into = (self.num_experts, d_model, self.d_ff)
+        for name in self._inputs_named():
+            setattr(self, name, self._add(name, into, ("d_model", "d_ff")))
+        out = (self.num_experts, self.d_ff, d_model)
+        self.wo = self._add("wo", out, ("d_ff", "d_model"))
+
+    def call(self, rows, owner=None, training=False):
+        hidden = self._hidden(rows, owner)
+        if training and self.expert_dropout_rate:
+            hidden = keras.random.dropout(
+                hidden, self.expert_dropout_rate, seed=self.seed_generator
+            )
+        return self._product(hidden, self.wo, owner)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def _add(self, name, shape, dims, initializer=None):
+        # Without autocast: the weights of a block are taken first and cast then, so
+        # that a decoding step casts a few experts and not all of them.
+        return self.add_param(
+            name,
+            shape,
+            ("experts", *dims),
+            initializer or ScaledTruncatedNormal(self.init_scale),
+            autocast=False,
+        )
+
+    def _of_blocks(self, weight, owner, dtype):
+        """Returns the weights of each block's owner, `(N, ...)`."""
+        if owner is not None:
+            weight = ops.take(weight, owner, axis=0)
+        return ops.cast(weight, dtype)
+
+    def _product(self, rows, weight, owner):
+        return ops.matmul(rows, self._of_blocks(weight, owner, rows.dtype))
+
+
+@keras.saving.register_keras_serializable("keras_switch")
+class Experts(_Experts):
+    """Plain experts: `activation(rows @ wi) @ wo`, each with weights of its own.
+
+    Args:
+        num_experts: E.
+        d_ff: F, hidden units of one expert.
+        activation: nonlinearity; see `activations.get`.
+        expert_dropout_rate: dropout between activation and `wo`, element by element, in
+            training (arXiv:2101.03961, section 2.5: "expert dropout").
+        use_bias: adds biases `bi` and `bo`, as Model Garden's experts have.
+        init_scale: scale of the initializer, `ScaledTruncatedNormal`.
+
+    Call arguments:
+        rows: `(N, R, D)` floating point.
+        owner: `(N,)` int32, the expert of each block; `None`: N is E, block e belongs
+            to expert e.
+        training: whether to drop.
+
+    Returns:
+        `(N, R, D)` in the compute dtype.
+
+    Raises:
+        ValueError: if a size is not positive or a rate not in [0, 1).
+    """
+
+    def __init__(
+        self,
+        num_experts,
+        d_ff,
+        activation="relu",
+        expert_dropout_rate=0.0,
+        use_bias=False,
+        init_scale=0.1,
+        **kwargs,
+    ):
+        super().__init__(
+            num_experts, d_ff, activation, expert_dropout_rate, init_scale, **kwargs
+        )
+        self.use_bias = use_bias
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.bi = self.bo = None
+        if self.use_bias:
+            zeros, d_model = keras.initializers.Zeros(), input_shape[-1]
+            self.bi = self._add("bi", (self.num_experts, self.d_ff), ("d_ff",), zeros)
+            self.bo = self._add("bo", (self.num_experts, d_model), ("d_model",), zeros)
+
+    def call(self, rows, owner=None, training=False):
+        rows = super().call(rows, owner, training)
+        return self._biased(rows, self.bo, owner)
+
+    def _inputs_named(self):
+        return ("wi",)
+
+    def _hidden(self, rows, owner):
+        hidden = self._product(rows, self.wi, owner)
+        return self.activation(self._biased(hidden, self.bi, owner))
+
+    def _biased(self, rows, bias, owner):
+        if bias is None:
+            return rows
+        bias = self._of_blocks(bias, owner, rows.dtype)
+        return rows + ops.expand_dims(bias, 1)
+
+
+@keras.saving.register_keras_serializable("keras_switch")
+class GatedExperts(_Experts):
+    """Gated experts: `(activation(rows @ wi_0) * (rows @ wi_1)) @ wo`, as in T5 v1.1.
+
+    Args:
+        num_experts: E.
+        d_ff: F, hidden units of one expert.
+        activation: nonlinearity of the gate; see `activations.get`.
+        expert_dropout_rate: dropout before `wo`, element by element, in training.
+        init_scale: scale of the initializer, `ScaledTruncatedNormal`.
+
+    Call arguments:
+        rows: `(N, R, D)` floating point.
+        owner: `(N,)` int32, the expert of each block; `None`: N is E, block e belongs
+            to expert e.
+        training: whether to drop.
+
+    Returns:
+        `(N, R, D)` in the compute dtype.
+
+    Raises:
+        ValueError: if a size is not positive or a rate not in [0, 1).
+    """
+
+    def __init__(
+        self,
+        num_experts,
+        d_ff,
+        activation="gelu",
+        expert_dropout_rate=0.0,
+        init_scale=0.1,
+        **kwargs,
+    ):
+        super().__init__(
+            num_experts, d_ff, activation, expert_dropout_rate, init_scale, **kwargs
+        )
+
+    def _inputs_named(self):
+        return ("wi_0", "wi_1")
+
+    def _hidden(self, rows, owner):
+        gate = self.activation(self._product(rows, self.wi_0, owner))
+        return gate * self._product(rows, self.wi_1, owner)
+
+
+def check_positive(layer, **sizes):
+    """Raises `ValueError` unless every size is a positive whole number."""
+    wrong = {k: v for k, v in sizes.items() if not (v == int(v) and v > 0)}
+    if wrong:
+        given = ", ".join(f"{name}={size}" for name, size in wrong.items())
+        raise ValueError(
+            f"{layer.name!r} got {given}: sizes are positive whole numbers."
+        )
