@@ -11,6 +11,7 @@ POINTS = [(tokens, e) for tokens in (4096, 16384) for e in (8, 32, 128)]
 DENSE_LIMIT = 1.05
 """Times cf times the dense layer's time, except where weights bound it."""
 FLOOR_LIMIT = 1.1
+PEERS = ("einsum", "Model Garden", "KerasHub", "Hugging Face SparseMLP")
 UNBOUND = {point for point in POINTS if point != (4096, 128)}
 
 
@@ -68,26 +69,14 @@ def _forms(point):
 
 def _verdict(point, timings, floor, memory_seconds):
     gather, dense = timings["gather"], timings["dense"]
-    to_floor = gather.ratio(floor)
     yield f"memory floor {memory_seconds * 1e3:.0f} ms"
-    yield _line("gather to the larger floor", to_floor, FLOOR_LIMIT)
+    yield report.verdict("gather to the larger floor", gather, floor, FLOOR_LIMIT)
     if (point.tokens, point.num_experts) in UNBOUND:
         limit = DENSE_LIMIT * point.capacity
-        yield _line("gather to dense", gather.ratio(dense), limit)
-    others = {n: t for n, t in timings.items() if n.startswith(PEER_NAMES)}
-    for name, timing in others.items():
-        yield _line(f"gather to {name}", gather.ratio(timing), 1.0)
-
-
-PEER_NAMES = ("einsum", "Model", "KerasHub", "Hugging Face S")
-
-
-def _line(what, ratio, limit):
-    return f"{what}: {ratio:.2f} (at most {limit:.2f}): {_word(ratio <= limit)}"
-
-
-def _word(good):
-    return "yes" if good else "NO"
+        yield report.verdict("gather to dense", gather, dense, limit)
+    for name, timing in timings.items():
+        if name.startswith(PEERS):
+            yield report.verdict(f"gather to {name}", gather, timing, 1.0)
 
 
 if __name__ == "__main__":

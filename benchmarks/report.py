@@ -94,3 +94,10 @@ def times(timings, **bases):
         }
     columns = ["", "ms", "spread", *(f"x {name}" for name in bases)]
     return columns, rows, numbers
+
+
+def verdict(what, timing, base, limit):
+    """Returns a line: a ratio, what it may be at most, and whether it is."""
+    ratio = timing.ratio(base)
+    word = "yes" if ratio <= limit else "NO"
+    return f"{what}: {ratio:.2f} (at most {limit:.2f}): {word}"

@@ -1,0 +1,7 @@
+"""Runs every benchmark, each in a process of its own."""
+
+import subprocess
+import sys
+
+for name in ("imports", "layer", "step"):
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
