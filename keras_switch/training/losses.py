@@ -1,4 +1,4 @@
-"""Cross entropy of tokens, in float32 under every dtype policy, as the originals have it.
+"""Cross entropy of tokens as in the originals, in float32 under every dtype policy.
 
 Sources: Mesh TensorFlow `layers.softmax_cross_entropy_with_logits`, T5X
 `losses.compute_weighted_cross_entropy`. Axes: B batch, T length, V vocabulary.
@@ -20,7 +20,7 @@ def token_losses(
     Args:
         logits: `(..., V)`, any float dtype; computed in float32.
         targets: `(...)` int, in `[0, V)`.
-        z_loss: weight of `log(Z)**2`, which keeps the logits from drifting (1e-4 in T5).
+        z_loss: weight of `log(Z)**2`, which keeps logits from drifting (T5: 1e-4).
         label_smoothing: share of the probability taken from the target.
         smoothing: who gets that share. `"flaxformer"` (T5X): the other V - 1 words, and
             the entropy of the smoothed target is subtracted, so that a perfect model
@@ -61,7 +61,9 @@ def cross_entropy(
         logits: `(B, T, V)`.
         targets: `(B, T)` int.
         weights: `(B, T)`, 0 for padding; all ones if not given.
-        z_loss, label_smoothing, smoothing: see `token_losses`.
+        z_loss: see `token_losses`, as for the next two.
+        label_smoothing: see there.
+        smoothing: see there.
         denominator: what the sum is divided by. The sum of the weights if not given
             (T5X: real tokens); Mesh TensorFlow divides by all positions, B * T.
     """
@@ -75,15 +77,18 @@ def cross_entropy(
 
 @keras.saving.register_keras_serializable("keras_switch")
 class TokenCrossEntropy(keras.losses.Loss):
-    """Cross entropy of target tokens, for `model.compile(loss=...)` and for `TrainStep`.
+    """Cross entropy of target tokens, for `model.compile` and for `TrainStep`.
 
     Padding is told by the sample weights, `(B, T)`, the third part of a batch.
 
     Args:
-        z_loss, label_smoothing, smoothing: see `token_losses`.
+        z_loss: see `token_losses`, as for the next two.
+        label_smoothing: see there.
+        smoothing: see there.
         reduction: `"mean_with_sample_weight"` divides by the real tokens (T5X),
             `"sum_over_batch_size"` by all positions (Mesh TensorFlow).
         name: name of the loss.
+        dtype: float32 whatever the policy of the model.
 
     Example:
         >>> model.compile("adam", loss=TokenCrossEntropy(z_loss=1e-4))
