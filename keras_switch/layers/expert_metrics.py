@@ -11,10 +11,10 @@ class ExpertMetrics(keras.metrics.Metric):
     """Averages of a layer's routing over the batches since the last reset.
 
     Its result is a dictionary of scalars, which Keras puts into the progress bar, the
-    history and TensorBoard: `<name>_dropped`, share of choices no expert had room for;
-    `<name>_confidence`, mean gate of the first choice; `<name>_max_load`, load of the
-    busiest expert as a multiple of an even share (1 when even, E when one takes all).
-    `load` holds the whole vector.
+    history and TensorBoard: `<name>_dropped`, share of the tokens that no expert
+    served; `<name>_confidence`, mean gate of the choices that were served;
+    `<name>_max_load`, load of the busiest expert as a multiple of an even share (1 when
+    even, E when one takes all). `load` holds the whole vector.
 
     Args:
         num_experts: E.

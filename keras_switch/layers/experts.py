@@ -7,6 +7,7 @@ F hidden width of an expert.
 import keras
 from keras import ops
 
+from keras_switch.dispatch.gathers import take_blocks
 from keras_switch.layers import activations
 from keras_switch.layers.base import Layer
 from keras_switch.layers.initializers import ScaledTruncatedNormal
@@ -65,7 +66,7 @@ class _Experts(Layer):
     def _of_blocks(self, weight, owner, dtype):
         """Returns the weights of each block's owner, `(N, ...)`."""
         if owner is not None:
-            weight = ops.take(weight, owner, axis=0)
+            weight = take_blocks(ops.convert_to_tensor(weight), owner)
         return ops.cast(weight, dtype)
 
     def _product(self, rows, weight, owner):

@@ -114,7 +114,8 @@ class SwitchFeedForward(Layer):
         self._check_per_token("mask", mask, inputs)
         self._check_per_token("token_ids", token_ids, inputs)
         tokens = _with_length(inputs, inputs)
-        x, mask = self.groups.split(tokens, _with_length(mask, inputs))
+        mask = _with_length(_as_real(mask), inputs)
+        x, mask = self.groups.split(tokens, mask)
         dispatch = self.dispatch
         if self.eval_dispatch is not None and not training:
             dispatch = self.eval_dispatch
@@ -132,6 +133,16 @@ class SwitchFeedForward(Layer):
         self._check_per_token("mask", mask, inputs)
         self.groups.check(inputs.shape)
         return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+
+    @property
+    def causal(self):
+        """Whether the layer may stand in a causal decoder."""
+        return self.routing.causal
+
+    @property
+    def uses_token_ids(self):
+        """Whether the layer must be called with `token_ids`."""
+        return self.routing.uses_token_ids
 
     @property
     def expert_load(self):
@@ -216,3 +227,10 @@ def _with_length(value, inputs):
     if value is None or len(inputs.shape) == 3:
         return value
     return ops.expand_dims(value, 1)
+
+
+def _as_real(mask):
+    """Returns `mask` with integers (0 is padding) as bool."""
+    if mask is None or not keras.backend.is_int_dtype(mask.dtype):
+        return mask
+    return ops.not_equal(mask, 0)

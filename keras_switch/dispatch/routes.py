@@ -1,0 +1,54 @@
+"""Routes: one assignment, ready to move token vectors.
+
+Axes: G routing groups, S tokens in a group, T = G * S tokens, K choices of a token,
+N blocks of rows with one owner each, R rows in a block, D model width.
+"""
+
+import dataclasses
+from typing import Any
+
+from keras import ops
+
+from keras_switch.dispatch import gathers
+
+
+@dataclasses.dataclass(frozen=True)
+class GatherRoute:
+    """Moves tokens by index, both ways.
+
+    Args:
+        groups: (G, S).
+        blocks: (N, R).
+        owner: `(N,)` int32, the expert that owns each block; `None`: N is E and block
+            e belongs to expert e.
+        choice: `(N * R,)` int32, the choice that fills each row, an index into the
+            flattened `T * K`; `T * K` where none does.
+        row: `(T, K)` int32, the row that serves each choice; some valid row where the
+            choice is not kept.
+        kept: `(T, K)` bool.
+        gate: `(T, K)` float32, weight of the answer.
+    """
+
+    groups: tuple
+    blocks: tuple
+    owner: Any
+    choice: Any
+    row: Any
+    kept: Any
+    gate: Any
+
+    def dispatch(self, x):
+        """Returns the rows of `x (G, S, D)`, `(N, R, D)`; 0 where a row is empty."""
+        num_tokens, num_choices = ops.shape(self.row)
+        token = ops.minimum(self.choice // num_choices, num_tokens - 1)
+        filled = ops.less(self.choice, num_tokens * num_choices)
+        x = ops.reshape(x, (-1, x.shape[-1]))
+        rows = gathers.spread(x, token, filled, self.row, self.kept)
+        return ops.reshape(rows, (*self.blocks, x.shape[-1]))
+
+    def combine(self, rows):
+        """Returns the weighted sum of each token's answers, `(G, S, D)`."""
+        gate = ops.where(self.kept, self.gate, 0.0)
+        rows = ops.reshape(rows, (-1, rows.shape[-1]))
+        y = gathers.collect(rows, gate, self.row, self.choice)
+        return ops.reshape(y, (*self.groups, rows.shape[-1]))
