@@ -1,3 +1,16 @@
-"""Switch Transformers for Keras 3 on TensorFlow."""
+"""Switch Transformers for Keras 3 on TensorFlow.
+
+`layers.SwitchFeedForward` is a layer for any Keras model; `models` holds whole models
+under KerasHub's interface; `training` and `data` are what runs are made of; `routing` and
+`dispatch` are the parts inside a sparse layer.
+"""
+
+# Not lazily: `keras.models.load_model` finds only classes whose module was imported.
+from keras_switch import data as data
+from keras_switch import dispatch as dispatch
+from keras_switch import layers as layers
+from keras_switch import models as models
+from keras_switch import routing as routing
+from keras_switch import training as training
 
 __version__ = "0.1.0"

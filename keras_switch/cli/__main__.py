@@ -1,10 +1,10 @@
 """Entry point of `keras-switch` and `python -m keras_switch`."""
 
-import os
 import pathlib
 import sys
 import traceback
 
+from keras_switch.cli import command
 from keras_switch.cli import flags as command_line
 from keras_switch.cli.errors import ConfigError
 
@@ -22,12 +22,9 @@ def main(arguments=None) -> int:
         user stopped it.
     """
     flags = command_line.parse(sys.argv[1:] if arguments is None else arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
-    from keras_switch.cli.command import run
-
     try:
-        run(flags)
-    except (ValueError, OSError) as error:
+        command.run(flags)
+    except (ValueError, OSError, ImportError) as error:
         if flags.debug or not _explains_itself(error):
             raise
         print(f"\nkeras-switch {flags.command}: {error}", file=sys.stderr)

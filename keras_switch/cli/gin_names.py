@@ -1,0 +1,96 @@
+"""Every name that a gin file may bind; with `cli`'s own files the only one to know gin.
+
+Names are classes and functions of this package and of Keras, taken as they are: gin gets
+copies that read its bindings, so that calls in Python never do.
+"""
+
+import functools
+import inspect
+
+import gin
+import keras
+
+from keras_switch import data, dispatch, models, routing, training
+
+
+
+
+# What each word of the command line calls.
+COMMANDS = {"train": "train", "eval": "evaluate", "demo": "demo"}
+
+OURS = (
+    # Models and their parts.
+    *(models.ModelConfig, models.Sparse, models.RouterOptions),
+    *(models.PlainMlp, models.GatedMlp, models.SelfAttention, models.Fourier),
+    *(models.Serial, models.Parallel),
+    *(models.RelativePosition, models.RotaryPosition),
+    *(models.Every, models.Odd, models.Even, models.HuggingFace, models.Mixed),
+    *(models.Top, models.Middle, models.Bottom, models.AllLayers, models.NoLayers),
+    *(models.LayerSum, models.LayerMean),
+    # Routing policies and their parts.
+    *(routing.Switch, routing.TopK, routing.GShardTop2, routing.GShardTopN),
+    *(routing.NoTokenLeftBehind, routing.ExpertChoice, routing.ExpertSelection),
+    *(routing.Soft, routing.Hash, routing.Uniform),
+    *(routing.CapacityFactor, routing.FixedCapacity),
+    *(routing.Argmax, routing.InputJitter, routing.InputDropout, routing.Sample),
+    routing.LogitNoise,
+    *(routing.AllSeconds, routing.NoSeconds, routing.RandomSeconds),
+    routing.ThresholdSeconds,
+    # How tokens travel.
+    *(dispatch.EinsumDispatch, dispatch.GatherDispatch, dispatch.DroplessDispatch),
+    *(dispatch.BySequence, dispatch.FixedGroups),
+    *(dispatch.MeshTensorFlowGroups, dispatch.FlaxformerGroups),
+    # Training.
+    *(training.Adafactor, training.T5XFactoring, training.MeshTensorFlowFactoring),
+    training.Unfactored,
+    *(training.InverseSquareRoot, training.LinearWarmup, training.LinearTail),
+    training.TokenCrossEntropy,
+    # Data.
+    *(data.DataConfig, data.embedded_vocabulary, data.vocabulary),
+)
+KERAS = (
+    *(keras.optimizers.AdamW, keras.optimizers.Adam, keras.optimizers.SGD),
+    *(keras.optimizers.Lion, keras.optimizers.Muon),
+    keras.optimizers.schedules.CosineDecay,
+    keras.optimizers.schedules.PolynomialDecay,
+    keras.optimizers.schedules.ExponentialDecay,
+    keras.optimizers.schedules.PiecewiseConstantDecay,
+)
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names, to be suggested in place of unknown ones."""
+    return tuple(thing.__name__ for thing in (*OURS, *KERAS))
+
+
+@functools.cache
+def register():
+    """Makes the names known to gin."""
+    for module, things in (("keras_switch", OURS), ("keras", KERAS)):
+        for thing in things:
+            gin.external_configurable(thing, name=thing.__name__, module=module)
+    for command in (train, evaluate, demo):
+        gin.external_configurable(
+            deferred(command), name=command.__name__, module="keras_switch"
+        )
+
+
+def deferred(command):
+    """Returns a function that makes the arguments of a command but does not run it.
+
+    So a mistake in an argument shows before the run begins, and what is raised then is
+    the run's own.
+
+    Args:
+        command: function.
+
+    Returns:
+        Function of the same arguments that returns `command` with them bound.
+    """
+
+    @functools.wraps(command)
+    def bind(*arguments, **keywords):
+        return functools.partial(command, *arguments, **keywords)
+
+    bind.__signature__ = inspect.signature(command)  # what gin reads
+    return bind
