@@ -1,0 +1,69 @@
+"""What a run reads: a task, lengths, a batch size, an order."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """The batches of a run. Equal configs give equal batches, in every process.
+
+    Args:
+        task: name of a SeqIO task or mixture, registered by importing its module.
+        lengths: tokens a row has room for, by feature of the task.
+        batch_size: rows of a batch, over all shards.
+        split: split of the task.
+        pack: whether several examples share a row; they never see each other.
+        seed: of the order and of whatever the task draws at random.
+        shuffle: whether the order is random.
+        num_epochs: passes over the data; `None` goes on for ever. When they end, the
+            last batch is filled up with rows of weight zero.
+        vocabulary: `seqio.Vocabulary` in place of the task's own; `None` keeps that.
+
+    Raises:
+        ValueError: naming every mistake at once.
+    """
+
+    task: str
+    lengths: Mapping[str, int] = dataclasses.field(
+        default_factory=lambda: {"inputs": 128, "targets": 32}
+    )
+    batch_size: int = 32
+    split: str = "train"
+    pack: bool = True
+    seed: int = 0
+    shuffle: bool = True
+    num_epochs: int | None = None
+    vocabulary: Any = None
+
+    def __post_init__(self):
+        mistakes = [*self._mistakes()]
+        if mistakes:
+            raise ValueError(f"DataConfig of task {self.task!r}: {'; '.join(mistakes)}")
+
+    def for_evaluation(self, split: str = "validation") -> "DataConfig":
+        """Returns the config of one ordered pass over another split."""
+        return dataclasses.replace(self, split=split, shuffle=False, num_epochs=1)
+
+    def _mistakes(self):
+        if not (isinstance(self.task, str) and self.task):
+            yield "task must be the name of a SeqIO task or mixture"
+        if not _is_positive(self.batch_size):
+            yield f"batch_size is {self.batch_size!r}, give a whole number above 0"
+        if not (self.num_epochs is None or _is_positive(self.num_epochs)):
+            yield (
+                f"num_epochs is {self.num_epochs!r}, give a whole number above 0, or "
+                "None for no end"
+            )
+        if not self.lengths:
+            yield "lengths is empty, give the tokens of each feature"
+        for feature, length in dict(self.lengths).items():
+            if not _is_positive(length):
+                yield (
+                    f"lengths[{feature!r}] is {length!r}, give a whole number above 0"
+                )
+
+
+def _is_positive(value):
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -1,0 +1,178 @@
+"""SeqIO tasks and mixtures to Keras batches. Axes: B batch, L length."""
+
+import dataclasses
+
+from keras_switch.data import environment, registry, vocabularies
+from keras_switch.data.config import DataConfig
+from keras_switch.data.features import form_of
+
+
+def batches(config: DataConfig, model, *, num_shards: int = 1, shard: int = 0):
+    """Returns a `tf.data.Dataset` of Keras triples `(inputs, targets, weights)`.
+
+    The triples fit `model.fit`; `features.py` lists the inputs, `(B, L)` int32. Targets
+    are `(B, L)` int32, weights `(B, L)` float32, zero on padding. Every batch has the
+    same shape. The order depends on the config alone, so two models given equal configs
+    see the same batches.
+
+    An iterator of the dataset goes into `tf.train.Checkpoint` and comes back exactly
+    where it was, in another process too. Iterating twice over one dataset gives two
+    orders: make the dataset anew to compare or to restore.
+
+    Args:
+        config: what to read.
+        model: `ModelConfig`, or the name of an architecture; a config is also checked
+            for having room for the vocabulary.
+        num_shards: clients that share every batch; each takes `batch_size / num_shards`
+            rows of it.
+        shard: number of this client.
+
+    Raises:
+        ValueError: if task, split, lengths, vocabulary, shards and model do not go
+            together, or if there is no example; before any step.
+    """
+    task = registry.find(config.task, config.vocabulary)
+    form = form_of(model, task)
+    _check(config, task, form, model)
+    _check_shards(config, num_shards, shard)
+    pipeline = _Pipeline(config, task, form, num_shards, shard)
+    pipeline.check_not_empty()
+    return pipeline.endless() if config.num_epochs is None else pipeline.finite()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pipeline:
+    """The two ways to cut examples into batches."""
+
+    config: DataConfig
+    task: object
+    form: object
+    num_shards: int
+    shard: int
+
+    def endless(self):
+        """Every client draws its rows from its own share of the examples."""
+        shard_info = None
+        if self.num_shards > 1:
+            seqio = environment.load("seqio")
+            shard_info = seqio.ShardInfo(self.shard, self.num_shards)
+        rows = self._rows(shard_info)
+        batches = rows.batch(self._local_size, drop_remainder=True)
+        return _options(batches.map(self.form.triple).prefetch(2))
+
+    def finite(self):
+        """Every client cuts its rows out of the same batches: all end at once."""
+        size, local = self.config.batch_size, self._local_size
+        mine = slice(self.shard * local, (self.shard + 1) * local)
+
+        def cut(features):
+            return {key: _filled(x, size)[mine] for key, x in features.items()}
+
+        batches = self._rows(None).batch(size).map(cut)
+        return _options(batches.map(self.form.triple).prefetch(2))
+
+    def check_not_empty(self):
+        """Looks for a first example, in one unshuffled pass."""
+        examples = self.task.get_dataset(
+            self.config.lengths,
+            split=self.config.split,
+            shuffle=False,
+            seed=self.config.seed,
+            num_epochs=1,
+        )
+        for _ in examples.take(1):
+            return
+        raise ValueError(
+            f"Split {self.config.split!r} of task {self.config.task!r} gives no "
+            f"example at lengths {dict(self.config.lengths)}. Look whether its files "
+            "are empty, or whether a preprocessor drops everything."
+        )
+
+    @property
+    def _local_size(self):
+        return self.config.batch_size // self.num_shards
+
+    def _rows(self, shard_info):
+        config = self.config
+        return environment.load("seqio").get_dataset(
+            self.task,
+            config.lengths,
+            self.form.converter(config.pack),
+            dataset_split=config.split,
+            shuffle=config.shuffle,
+            num_epochs=config.num_epochs,
+            shard_info=shard_info,
+            seed=config.seed,
+            verbose=False,
+        )
+
+
+def padding_share(batches, num_batches: int) -> dict[str, float]:
+    """Returns the share of padding in each padding mask, over some batches.
+
+    Args:
+        batches: dataset of Keras triples.
+        num_batches: how many to look at.
+    """
+    import numpy as np
+
+    rows = {}
+    for inputs, _, _ in batches.take(num_batches).as_numpy_iterator():
+        for name, mask in inputs.items():
+            if name.endswith("padding_mask"):
+                rows.setdefault(name, []).append(np.mean(mask == 0))
+    return {name: float(np.mean(shares)) for name, shares in rows.items()}
+
+
+def _filled(x, size):
+    """Fills a last batch up with rows of zeros."""
+    import tensorflow as tf
+
+    missing = size - tf.shape(x)[0]
+    x = tf.pad(x, [[0, missing]] + [[0, 0]] * (x.shape.rank - 1))
+    return tf.ensure_shape(x, [size, *x.shape[1:]])
+
+
+def _options(dataset):
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.deterministic = True
+    return dataset.with_options(options)
+
+
+def _check(config, task, form, model):
+    missing = [name for name in form.features if name not in config.lengths]
+    if missing:
+        raise ValueError(
+            f"DataConfig of task {config.task!r} has lengths for "
+            f"{sorted(config.lengths)}, but none for {missing}, which the task gives "
+            f"and the model reads. Set lengths={{{_example(form)}}}."
+        )
+    if config.split not in task.splits:
+        raise ValueError(
+            f"Task {config.task!r} has no split {config.split!r}. Its splits are "
+            f"{', '.join(map(repr, sorted(task.splits)))}."
+        )
+    vocab_size = getattr(model, "vocab_size", None)
+    if vocab_size is not None:
+        for name in form.features:
+            vocabulary = task.output_features[name].vocabulary
+            vocabularies.check_fits(vocabulary, vocab_size, config.task)
+
+
+def _example(form):
+    return ", ".join(f"{name!r}: 128" for name in form.features)
+
+
+def _check_shards(config, num_shards, shard):
+    if config.batch_size % num_shards:
+        raise ValueError(
+            f"A batch of {config.batch_size} rows cannot be shared by {num_shards} "
+            f"clients. Set batch_size to a multiple of {num_shards}."
+        )
+    if not 0 <= shard < num_shards:
+        raise ValueError(
+            f"There is no shard {shard} of {num_shards}: count from 0 to "
+            f"{num_shards - 1}."
+        )

@@ -1,0 +1,32 @@
+"""WikiText-2 (arXiv:1609.07843) out of files on this machine.
+
+Tasks `wikitext2_span_corruption`, `wikitext2_prefix_lm` and `wikitext2_lm`. Files, in
+the folder that the environment variable KERAS_SWITCH_DATA names:
+
+    wikitext2/valid.txt    split `train`
+    wikitext2/test.txt     split `validation`
+
+The vocabulary is that of the embedded corpus; `DataConfig.vocabulary` takes another.
+"""
+
+import re
+
+from keras_switch.data import folders, vocabularies
+from keras_switch.data.text_source import TextSource
+from keras_switch.tasks.objectives import add_text_tasks
+
+_FILES = {"train": "valid.txt", "validation": "test.txt"}
+_TITLE = re.compile(r"(?m)^(?= = [^=\n]+ = $)")  # before " = Title = "
+
+
+def _articles(split):
+    text = folders.data_file("wikitext2", _FILES[split]).read_text(encoding="utf-8")
+    articles = (" ".join(article.split()) for article in _TITLE.split(text))
+    return [{"text": article} for article in articles if article]
+
+
+add_text_tasks(
+    "wikitext2",
+    TextSource(_articles, tuple(_FILES)),
+    vocabularies.embedded_vocabulary(),
+)
