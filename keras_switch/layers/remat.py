@@ -26,7 +26,7 @@ def rematerialized(layer, call, inputs):
     """
     # Read before the call: going backward, the variables have moved on.
     states = [
-        (state, ops.convert_to_tensor(state.value))
+        (state, ops.copy(state.value))
         for state in layer.non_trainable_variables
     ]
     # A TensorFlow variable is watched where it is read. Elsewhere, and in Keras's
