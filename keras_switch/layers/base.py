@@ -50,6 +50,13 @@ class Layer(keras.layers.Layer):
         weight.dims = tuple(dims)
         return weight
 
+    def compute_mask(self, inputs, previous_mask=None):
+        # Keras also takes an attention mask for one of tokens, and would multiply
+        # losses and metrics by it.
+        if len(getattr(previous_mask, "shape", ())) > 2:
+            return None
+        return previous_mask
+
     def get_config(self):
         config = super().get_config()
         for name in inspect.signature(type(self).__init__).parameters:

@@ -1,0 +1,88 @@
+"""Text that goes on: decoder-only language model with generation.
+
+Axes: B batch, L length, V vocabulary.
+"""
+
+import keras
+import keras_hub
+from keras import ops
+
+from keras_switch.models.backbone import SwitchBackbone
+from keras_switch.models.causal_lm_preprocessor import SwitchCausalLMPreprocessor
+from keras_switch.models.config import DECODER_ONLY
+from keras_switch.models.decoding import dropless, generated_mask, next_token
+from keras_switch.models.language_model import LanguageModel
+
+
+@keras.saving.register_keras_serializable("keras_switch")
+class SwitchCausalLM(LanguageModel, keras_hub.models.CausalLM):
+    """Decoder-only Switch with logits, a loss and `generate`.
+
+    Inputs are those of `SwitchBackbone`; the output is `(B, L, V)` float32 logits. Of a
+    prefix language model `generate` takes the prompt as the prefix.
+
+    Args:
+        backbone: `SwitchBackbone` of a decoder-only config.
+        preprocessor: `SwitchCausalLMPreprocessor`, or `None` for token ids.
+        **kwargs: of `keras_hub.models.CausalLM`.
+
+    Example:
+    ```python
+    model = SwitchCausalLM.from_preset("switch_lm_tiny")
+    model.fit(dataset)  # triples of inputs, targets and weights
+    ```
+    """
+
+    architecture = DECODER_ONLY
+    backbone_cls = SwitchBackbone
+    preprocessor_cls = SwitchCausalLMPreprocessor
+
+    def generate_step(self, inputs, stop_token_ids=None):
+        """Returns prompt and continuation, and which tokens count, for one batch.
+
+        Keys and values are cached. No token is dropped by an expert; see
+        `decoding.dropless`.
+
+        Args:
+            inputs: dictionary with `token_ids`, the prompt and room for what follows,
+                and `padding_mask`, 1 for the prompt.
+            stop_token_ids: ids that end a sequence, or `None`.
+        """
+        token_ids = ops.cast(inputs["token_ids"], "int32")
+        prompt_mask = ops.cast(inputs["padding_mask"], "bool")
+        with dropless(self.backbone):
+            cache = (
+                self.backbone.decoder.init_cache(*ops.shape(token_ids)),
+                prompt_mask,
+            )
+            _, hidden, cache = self._decode(token_ids, cache, 0)
+            token_ids = self.sampler(
+                next=lambda *state: next_token(self._decode, *state),
+                prompt=token_ids,
+                cache=cache,
+                index=ops.min(ops.sum(ops.cast(prompt_mask, "int32"), axis=-1)),
+                mask=prompt_mask,
+                stop_token_ids=stop_token_ids,
+                hidden_states=hidden,
+                model=self,
+            )
+        return {
+            "token_ids": token_ids,
+            "padding_mask": generated_mask(token_ids, prompt_mask, stop_token_ids),
+        }
+
+    def _decode(self, token_ids, cache, index):
+        """Returns logits, hidden states and cache after the tokens from `index` on."""
+        blocks, prompt_mask = cache
+        hidden, blocks = self.backbone.decoder.step(
+            self.backbone.token_embedding(token_ids),
+            blocks,
+            index,
+            prefix=prompt_mask if self.backbone.config.prefix_lm else None,
+            token_ids=token_ids,
+        )
+        return self.head(hidden), hidden, (blocks, prompt_mask)
+
+    @staticmethod
+    def _hidden_states(outputs):
+        return outputs
