@@ -6,10 +6,10 @@ factored ones (so that it saves no memory), and knows no stacked axes.
 """
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from keras_switch.training.factoring import Factoring, T5XFactoring
+from keras_switch.training.gradients import dense
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -84,7 +84,7 @@ class Adafactor(keras.optimizers.Optimizer):
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         plan, momentum = self._plans[index], self._momenta[index]
-        gradient = ops.cast(_dense(gradient), "float32")
+        gradient = ops.cast(dense(gradient), "float32")
         update = gradient * self._preconditioner(gradient, index)
         if self.clipping_threshold is not None:
             rms = _rms(update, plan.clipped)
@@ -177,11 +177,3 @@ def _expand(x, axes):
     for axis in sorted(axes):
         x = ops.expand_dims(x, axis)
     return x
-
-
-def _dense(gradient):
-    """Returns the gradient of an embedding as one tensor; others as they are."""
-    if isinstance(gradient, tf.IndexedSlices):
-        rows = gradient.dense_shape[0]
-        return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, rows)
-    return gradient

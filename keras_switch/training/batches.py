@@ -1,0 +1,70 @@
+"""Batches `(inputs, targets, weights)`: completing, splitting, building a model."""
+
+import keras
+import tensorflow as tf
+
+
+def unpack(batch):
+    """Returns inputs, targets and float32 weights of a batch, ones if it has none.
+
+    Raises:
+        ValueError: if the batch has no targets.
+    """
+    inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(batch)
+    if targets is None:
+        raise ValueError(
+            "A batch must be (inputs, targets) or (inputs, targets, weights); "
+            f"this one is {tf.nest.map_structure(_described, batch)}."
+        )
+    targets = tf.convert_to_tensor(targets)
+    if weights is None:
+        shape = tf.shape(targets)
+        weights = tf.ones(shape if targets.dtype.is_integer else shape[:-1])
+    return inputs, targets, tf.cast(weights, "float32")
+
+
+def split(batch, parts: int):
+    """Returns the tensors of a batch, `(B, ...)`, as `(parts, B / parts, ...)`.
+
+    Raises:
+        ValueError: if the batch size is unknown or no multiple of `parts`.
+    """
+
+    def reshaped(x):
+        size, *rest = x.shape
+        if size is None or size % parts:
+            raise ValueError(
+                f"A batch of {size} examples cannot be split into {parts} equal "
+                "micro-batches: use a multiple, and drop the incomplete last batch "
+                "(`dataset.batch(..., drop_remainder=True)`)."
+            )
+        return tf.reshape(x, (parts, size // parts, *_sizes(x, rest)))
+
+    return tf.nest.map_structure(reshaped, batch)
+
+
+def build(model, element_spec):
+    """Makes the weights of a model that has none, by a call on zeros.
+
+    Args:
+        model: Keras model.
+        element_spec: of the batches that it will see.
+    """
+    if model.built:
+        return
+
+    def zeros(spec):
+        return tf.zeros([size or 1 for size in spec.shape], spec.dtype)
+
+    inputs, *_ = keras.utils.unpack_x_y_sample_weight(element_spec)
+    model(tf.nest.map_structure(zeros, inputs), training=False)
+
+
+def _sizes(x, rest):
+    """Returns the sizes after the first axis, those unknown as tensors."""
+    shape = tf.shape(x)
+    return [shape[i] if size is None else size for i, size in enumerate(rest, 1)]
+
+
+def _described(x):
+    return f"{x.dtype.name}{tuple(x.shape)}" if hasattr(x, "shape") else x

@@ -1,0 +1,59 @@
+"""Errors of saving, said so that the user knows what is lost (nothing) and what to do."""
+
+import contextlib
+import pathlib
+import shutil
+
+import tensorflow as tf
+
+
+class CheckpointError(OSError):
+    """A checkpoint cannot be written, or is not the one that this run needs."""
+
+
+@contextlib.contextmanager
+def guarded(folder, latest, prefix=None):
+    """Turns errors of writing to `folder` into a CheckpointError that helps.
+
+    Args:
+        folder: where files are written.
+        latest: the newest checkpoint that is intact, or None.
+        prefix: beginning of the names of new files, which an error leaves half written
+            and which are then removed.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (OSError, tf.errors.OpError) as error:
+        if prefix is not None:
+            _remove(folder, prefix)
+        kept = (
+            f"Nothing is lost before that: {latest} is intact, and the same command "
+            "goes on from it."
+            if latest
+            else "There is no earlier checkpoint."
+        )
+        raise CheckpointError(
+            f"Cannot save in {folder}: {_reason(error)}. {_room(folder)}Make room or "
+            f"check the permissions, or choose another model_dir. {kept}"
+        ) from error
+
+
+def _remove(folder, prefix):
+    with contextlib.suppress(OSError):
+        for file in folder.glob(f"{prefix}[._]*"):
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+
+
+def _reason(error):
+    text = getattr(error, "strerror", None) or getattr(error, "message", str(error))
+    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+
+
+def _room(folder):
+    existing = next((p for p in (folder, *folder.parents) if p.exists()), None)
+    if existing is None:
+        return ""
+    return f"({shutil.disk_usage(existing).free / 1e9:.1f} GB are free there.) "

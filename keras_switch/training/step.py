@@ -1,0 +1,160 @@
+"""One training step: forward and backward, micro-batches, clipping, update."""
+
+import keras
+import tensorflow as tf
+
+from keras_switch.training import gradients as g
+from keras_switch.training.auxiliary import sum_over_layers
+from keras_switch.training.batches import split, unpack
+from keras_switch.training.token_sums import denominator, names, token_sums
+
+
+class TrainStep:
+    """A step of training as one graph; call it with a batch.
+
+    With micro-batches the gradient is that of the whole batch, exactly: each part's sum
+    of token losses is divided by the weights of all parts. Only the losses that layers
+    add (load balance) are means over the micro-batches, since each of these is routed
+    on its own.
+
+    Args:
+        model: a built Keras model, called as `model(inputs, training=True)`.
+        optimizer: a Keras optimizer. Under the policy `mixed_float16` it is wrapped in
+            a `LossScaleOptimizer`, as `compile` does; see the attribute `optimizer`.
+        loss: a `TokenCrossEntropy`, or any Keras loss with a value per target. Its
+            reduction says what the sum is divided by.
+        microbatches: parts that the batch is computed in, to save memory.
+        max_grad_norm: limit of the global norm of the gradient.
+        aux_loss: function from the model to the scalar that is added to the loss:
+            `sum_over_layers` (Mesh TensorFlow) or `mean_over_layers` (T5X).
+        jit_compile: whether XLA compiles the step. Slower on CPU.
+
+    Example:
+        >>> step = TrainStep(model, Adafactor(1e-3), TokenCrossEntropy())
+        >>> metrics = step(next(iter(batches)))  # {"loss": ..., "tokens": ..., ...}
+    """
+
+    def __init__(
+        self,
+        model,
+        optimizer,
+        loss,
+        microbatches=1,
+        max_grad_norm=None,
+        aux_loss=sum_over_layers,
+        jit_compile=False,
+    ):
+        _check(model, microbatches, max_grad_norm)
+        self.model = model
+        self.optimizer = _with_loss_scale(optimizer, model)
+        self.loss = loss
+        self.microbatches = microbatches
+        self.max_grad_norm = max_grad_norm
+        self.aux_loss = aux_loss
+        self.optimizer.build(model.trainable_variables)
+        self._run = tf.function(self._step, jit_compile=jit_compile)
+
+    def __call__(self, batch):
+        """Makes one step.
+
+        Args:
+            batch: `(inputs, targets)` or `(inputs, targets, weights)`; weights have
+                the shape of the targets.
+
+        Returns:
+            Float32 scalars by name, still on the device: `loss` (what is minimized),
+            `aux_loss`, `grad_norm` (before clipping), `learning_rate`, `tokens` (sum of
+            the weights), and with `TokenCrossEntropy` also `cross_entropy`, `z_loss`,
+            `accuracy`, means over the tokens.
+        """
+        return self._run(*unpack(batch))
+
+    def _step(self, inputs, targets, weights):
+        variables = self.model.trainable_variables
+        divisor = denominator(self.loss, weights)
+        learning_rate = tf.cast(self.optimizer.learning_rate, "float32")
+        scale = tf.cast(self.optimizer.scale_loss(tf.ones(())), "float32")
+        gradients, sums = self._accumulated((inputs, targets, weights), divisor)
+        norm = tf.linalg.global_norm(gradients) / scale
+        if self.max_grad_norm is not None:
+            gradients = g.clip_by_norm(gradients, norm, self.max_grad_norm)
+        self.optimizer.apply(gradients, variables)
+        return {
+            **self._metrics(sums, divisor),
+            "grad_norm": norm,
+            "learning_rate": learning_rate,
+        }
+
+    def _accumulated(self, batch, divisor):
+        """Returns gradients and sums of a batch, summed over its micro-batches."""
+        if self.microbatches == 1:
+            return self._gradients(batch, divisor)
+        parts = split(batch, self.microbatches)
+
+        def add(index, gradients, sums):
+            part = tf.nest.map_structure(lambda x: tf.gather(x, index), parts)
+            more = self._gradients(part, divisor)
+            total = tf.nest.map_structure(tf.add, (gradients, sums), more)
+            return index + 1, *total
+
+        zeros = [tf.zeros(v.shape) for v in self.model.trainable_variables]
+        start = (0, zeros, {name: tf.zeros(()) for name in self._names()})
+        # One at a time, or the activations of several would be in memory together.
+        _, gradients, sums = tf.while_loop(
+            lambda index, *_: index < self.microbatches,
+            add,
+            start,
+            parallel_iterations=1,
+            maximum_iterations=self.microbatches,
+        )
+        return gradients, sums
+
+    def _gradients(self, batch, divisor):
+        """Returns scaled float32 gradients of one micro-batch, and its sums."""
+        inputs, targets, weights = batch
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            outputs = self.model(inputs, training=True)
+            sums = token_sums(self.loss, targets, outputs, weights)
+            aux = self.aux_loss(self.model) / self.microbatches
+            loss = tf.math.divide_no_nan(sums["loss"], divisor) + aux
+            loss = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        return g.as_float32(gradients, variables), {**sums, "aux_loss": aux}
+
+    def _metrics(self, sums, divisor):
+        """Returns means of the sums, and the loss that was minimized."""
+        aux, tokens = sums["aux_loss"], sums["tokens"]
+        means = {
+            name: tf.math.divide_no_nan(sums[name], tokens)
+            for name in sums
+            if name not in ("loss", "aux_loss", "tokens")
+        }
+        loss = tf.math.divide_no_nan(sums["loss"], divisor) + aux
+        return {"loss": loss, **means, "aux_loss": aux, "tokens": tokens}
+
+    def _names(self):
+        return (*names(self.loss), "aux_loss")
+
+
+def _with_loss_scale(optimizer, model):
+    """Returns the optimizer, under `mixed_float16` with loss scaling."""
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if model.dtype_policy.name == "mixed_float16" and not scaled:
+        return keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
+    return optimizer
+
+
+def _check(model, microbatches, max_grad_norm):
+    """Raises ValueError if something cannot be trained."""
+    if not model.built:
+        raise ValueError(
+            f"The model {model.name!r} has no weights yet. Call it once on a batch of "
+            "inputs, then make the TrainStep."
+        )
+    if microbatches < 1:
+        raise ValueError(f"microbatches={microbatches} must be at least 1.")
+    if max_grad_norm is not None and max_grad_norm <= 0:
+        raise ValueError(
+            f"max_grad_norm={max_grad_norm} must be positive; None turns clipping off."
+        )
