@@ -1,4 +1,4 @@
-"""What the tests of routing share: goldens, NumPy references, both backends' transforms."""
+"""Shared by the tests of routing: goldens, policies, both backends' transforms."""
 
 import functools
 import json

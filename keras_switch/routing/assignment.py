@@ -9,7 +9,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_switch.routing.queues import indicator, real_tokens
+from keras_switch.routing.queues import by_owner, indicator, real_tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,9 +121,7 @@ def _sources(row, kept, num_experts, capacity):
     _, num_tokens, num_choices = ops.shape(row)
     key = ops.where(kept, row, num_experts * capacity)
     key = ops.reshape(key, (-1, num_tokens * num_choices))
-    order = ops.cast(ops.argsort(key, axis=-1), "int32")  # (G, S * K)
-    count = ops.sum(indicator(key // capacity, num_experts, "int32"), axis=1)  # (G, E)
-    start = ops.cumsum(count, axis=-1) - count
+    order, count, start = by_owner(key, key // capacity, num_experts)
     c = ops.arange(capacity, dtype="int32")
     filled = ops.less(c, count[..., None])  # (G, E, C)
     at = ops.where(filled, start[..., None] + c, 0)

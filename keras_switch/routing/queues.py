@@ -48,14 +48,38 @@ def places(expert, asked, num_experts, order=None):
     return ops.take_along_axis(place, ops.argsort(order, axis=1)[..., None], axis=1)
 
 
+def by_owner(key, owner, num_owners):
+    """Sorts items so that those of one owner lie side by side.
+
+    A sort costs the same for any number of owners, and its index arithmetic needs no
+    scatter; a running count per owner costs their number times as much.
+
+    Args:
+        key: `(G, N)` int32 to sort by; equal keys keep their order.
+        owner: `(G, N)` int32, non-decreasing in `key`; `num_owners` owns nothing.
+        num_owners: number of owners.
+
+    Returns:
+        `order`, `(G, N)` int32, the items sorted; `count` and `start`,
+        `(G, num_owners)` int32 each: how many items an owner has, and where in `order`
+        they start.
+    """
+    order = ops.cast(ops.argsort(key, axis=-1), "int32")
+    count = ops.sum(indicator(owner, num_owners, "int32"), axis=1)
+    return order, count, ops.cumsum(count, axis=-1) - count
+
+
 def _places_in_order(expert, asked, num_experts):
     _, num_tokens, num_choices = ops.shape(expert)
-    queue = indicator(expert, num_experts, "int32")  # (G, S, K, E)
     if asked is not None:
-        queue = queue * ops.cast(asked, "int32")[..., None]
+        expert = ops.where(asked, expert, num_experts)
     # The outer axis is K: first choices come first.
-    queue = ops.transpose(queue, (0, 2, 1, 3))
-    queue = ops.reshape(queue, (-1, num_choices * num_tokens, num_experts))
-    place = ops.sum(ops.cumsum(queue, axis=1) * queue, axis=-1) - 1  # (G, K * S)
-    place = ops.reshape(place, (-1, num_choices, num_tokens))
-    return ops.cast(ops.transpose(place, (0, 2, 1)), "int32")
+    expert = ops.reshape(
+        ops.transpose(expert, (0, 2, 1)), (-1, num_choices * num_tokens)
+    )
+    order, _, start = by_owner(expert, expert, num_experts)
+    rank = ops.cast(ops.argsort(order, axis=-1), "int32")
+    served = ops.less(expert, num_experts)
+    start = ops.take_along_axis(start, ops.where(served, expert, 0), axis=1)
+    place = ops.where(served, rank - start, -1)  # (G, K * S)
+    return ops.transpose(ops.reshape(place, (-1, num_choices, num_tokens)), (0, 2, 1))

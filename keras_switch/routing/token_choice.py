@@ -204,7 +204,8 @@ def gates(probs, expert):
 
     A product with ones and zeros: its gradient needs no scatter.
     """
-    return ops.einsum("gske,gse->gsk", indicator(expert, probs.shape[-1]), probs)
+    chosen = indicator(expert, probs.shape[-1])  # (G, S, K, E)
+    return ops.sum(chosen * ops.expand_dims(probs, 2), axis=-1)
 
 
 def normalized(gate):
