@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.common import Case
-from keras_switch import layers, routing
+from keras_switch import dispatch, layers, routing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,10 @@ class Point:
 
     @property
     def routing(self):
-        return routing.Switch(capacity=routing.CapacityFactor(self.capacity))
+        return routing.Switch(
+            capacity=routing.CapacityFactor(self.capacity),
+            exploration=routing.Argmax(),
+        )
 
     @property
     def rows(self):
@@ -70,13 +73,13 @@ class Shared:
         self.experts = layers.Experts(point.num_experts, point.d_ff)
         self.router = layers.Router(point.num_experts)
 
-    def case(self, name, dispatch, groups=None, jit_compile=False):
+    def case(self, name, dispatcher, groups=None, jit_compile=False):
         """Returns a case of these experts behind another dispatcher or groups."""
         layer = layers.SwitchFeedForward(
             self.point.num_experts,
             self.point.d_ff,
             routing=self.point.routing,
-            dispatch=dispatch,
+            dispatch=dispatcher,
             groups=groups or dispatch.BySequence(),
             experts=self.experts,
             router=self.router,
