@@ -33,6 +33,7 @@ from keras_switch.models.placement import Top as Top
 from keras_switch.models.presets import PRESETS as PRESETS
 from keras_switch.models.presets import Preset as Preset
 from keras_switch.models.presets import preset as preset
+from keras_switch.models.routes import recorded_assignments as recorded_assignments
 from keras_switch.models.seq_2_seq_lm import SwitchSeq2SeqLM as SwitchSeq2SeqLM
 from keras_switch.models.seq_2_seq_lm_preprocessor import (
     SwitchSeq2SeqLMPreprocessor as SwitchSeq2SeqLMPreprocessor,

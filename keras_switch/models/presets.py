@@ -1,8 +1,8 @@
 """Published models and small ones, as one table of configs.
 
 Sources: `NAME.gin` is `flaxformer/t5x/configs/moe/models/NAME.gin` of flaxformer;
-papers by arXiv number. `parameters` is exact, embeddings included. Only configs are built in:
-there are no weights to download.
+papers by arXiv number. `parameters` is exact, embeddings included. Only configs are
+built in: there are no weights to download.
 """
 
 import dataclasses
