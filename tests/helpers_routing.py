@@ -111,3 +111,20 @@ def jit(function):
     import tensorflow as tf
 
     return tf.function(function, jit_compile=True)
+
+
+def traced_shapes(function, shape):
+    """Returns the static shapes of the results, given the shape of the argument.
+
+    Unknown sizes are `None` under TensorFlow and 7 under JAX, which has none.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        shape = [7 if size is None else size for size in shape]
+        results = jax.eval_shape(function, jax.ShapeDtypeStruct(shape, "float32"))
+        return [result.shape for result in results]
+    import tensorflow as tf
+
+    traced = tf.function(function).get_concrete_function(tf.TensorSpec(shape))
+    return [tuple(result.shape) for result in traced.outputs]

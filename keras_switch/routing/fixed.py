@@ -4,10 +4,10 @@ Axes: G routing groups, S tokens in a group, E experts.
 """
 
 import dataclasses
+import hashlib
 from typing import ClassVar
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_switch.routing.assignment import Assignment
@@ -77,13 +77,8 @@ class Hash(_Fixed):
                 f"shape {tuple(logits.shape)}: it needs one id per token, "
                 f"{tuple(logits.shape[:2])}."
             )
-        # Universal hashing (Carter and Wegman) modulo a prime: exact in int32.
-        draw = np.random.default_rng(self.salt).integers(1, PRIME, size=3)
-        a, b, c = (int(number) for number in draw)
         ids = ops.cast(token_ids, "int32")
-        mixed = ops.mod(ops.mod(ids, PRIME) * a + c, PRIME)
-        mixed = ops.mod(mixed + ops.mod(ops.mod(ids // PRIME, PRIME) * b, PRIME), PRIME)
-        return ops.mod(mixed, logits.shape[-1])
+        return ops.mod(_hashed(ids, self.salt), logits.shape[-1])
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -104,3 +99,17 @@ class Uniform(_Fixed):
         if mask is not None:
             real = ops.cast(real_tokens(mask), "int32")
         return ops.mod(ops.cumsum(real, axis=1) - real, logits.shape[-1])
+
+
+def _hashed(ids, salt):
+    """Universal hashing (Carter and Wegman) modulo a prime: exact in int32."""
+    a, b, c = (_drawn(f"{salt} {name}") for name in "abc")
+    low = ops.mod(ops.mod(ids, PRIME) * a + c, PRIME)
+    high = ops.mod(ops.mod(ids // PRIME, PRIME) * b, PRIME)
+    return ops.mod(low + high, PRIME)
+
+
+def _drawn(text):
+    """Returns a number from 1 to `PRIME` - 1, the same with any version of NumPy."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return 1 + int.from_bytes(digest[:8], "big") % (PRIME - 1)
