@@ -46,7 +46,7 @@ def embedded_vocabulary(size: int = EMBEDDED_SIZE):
             "and the letters of English text. Give at least 512."
         )
     environment.load("seqio")
-    from keras_switch.data.embedded_vocabulary import EmbeddedVocabulary
+    from keras_switch.data.lazy_vocabulary import EmbeddedVocabulary
 
     return EmbeddedVocabulary(size, NUM_SENTINELS)
 
