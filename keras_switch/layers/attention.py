@@ -164,7 +164,7 @@ class Attention(Layer):
             logits = logits + ops.cast(bias, "float32")
         if mask is not None:
             logits = ops.where(mask, logits, MASKED)
-        probs = ops.cast(ops.softmax(logits, axis=-1), self.compute_dtype)
+        probs = ops.cast(_softmax(logits), self.compute_dtype)
         probs = self.dropout(probs, training=training)
         probs = ops.reshape(
             probs, (-1, self.kv_heads, *self._rows(length), ops.shape(key)[2])
@@ -191,6 +191,13 @@ class Attention(Layer):
                 "keras_switch.layers.attention_mask makes one."
             )
         return mask
+
+
+def _softmax(logits):
+    """Returns the softmax over keys; of a single key without Keras's warning."""
+    if logits.shape[-1] == 1:
+        return ops.ones_like(logits)
+    return ops.softmax(logits, axis=-1)
 
 
 def _swap_heads(x):

@@ -95,7 +95,7 @@ class Block(Layer):
             token_ids: `(B, Q)` int, for an mlp that routes by them.
         """
         y, cache = self.mixer.step(self.mixer_norm(x), cache, index, mask, bias)
-        x = x + y
+        x = x + self.dropout(y)
         return x + self._fed(self.mlp_norm(x), None, token_ids), cache
 
     def _make_inner_norms(self):

@@ -82,8 +82,9 @@ class CrossBlock(Block):
     ):
         own, read = cache
         y, own = self.mixer.step(self.mixer_norm(x), own, index, mask, bias)
-        x = x + y
-        x = x + self.cross.attend(self.cross_norm(x), read, context_mask)
+        x = x + self.dropout(y)
+        y = self.cross.attend(self.cross_norm(x), read, context_mask)
+        x = x + self.dropout(y)
         return x + self._fed(self.mlp_norm(x), None, token_ids), (own, read)
 
     def _make_inner_norms(self):

@@ -41,12 +41,13 @@ class SequenceDropout(Layer):
     def call(self, x, training=False):
         if not training or self.rate == 0:
             return x
-        noise_shape = list(ops.shape(x))
-        if len(noise_shape) > 2:
-            noise_shape[-2] = 1
-        return keras.random.dropout(
-            x, self.rate, noise_shape=tuple(noise_shape), seed=self.seed_generator
-        )
+        shape = list(ops.shape(x))
+        if len(shape) > 2:
+            shape[-2] = 1
+        # Float32 numbers: half precision ones rarely hit the rate exactly, and XLA may
+        # round them otherwise when it computes the mask again.
+        noise = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
+        return x * ops.cast(noise >= self.rate, x.dtype) * (1 / (1 - self.rate))
 
     def compute_output_shape(self, input_shape):
         return input_shape

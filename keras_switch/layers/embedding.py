@@ -78,7 +78,7 @@ class TokenEmbedding(Layer):
         return (*input_shape, self.d_model)
 
     def logits(self, x):
-        """Returns the scores of all tokens, `(B, L, V)` float32, for `x` `(B, L, D)`."""
+        """Returns scores of all tokens, `(B, L, V)` float32, for `x` `(B, L, D)`."""
         scale = self.logit_scale
         if scale is None:
             scale = self.d_model**-0.5 if self.tied else 1.0

@@ -13,10 +13,10 @@ from keras_switch.layers.base import Layer
 class FourierMixing(Layer):
     """FNet's mixer: real part of the transform over length and model.
 
-    arXiv:2105.03824. No weights. Every token reaches every other one, so it can stand neither in a causal
-    stack (`Stack` refuses it there) nor mix packed examples apart: give it one example
-    a row. Padding is taken as zeros, so that its content reaches no real token; the
-    paper lets it mix in. The transform itself is float32.
+    arXiv:2105.03824. No weights. Every token reaches every other one, so it can stand
+    neither in a causal stack (`Stack` refuses it there) nor mix packed examples apart:
+    give it one example a row. Padding is taken as zeros, so that its content reaches no
+    real token; the paper lets it mix in. The transform itself is float32.
 
     Call arguments:
         x: `(B, L, D)`.

@@ -43,7 +43,7 @@ class ParallelBlock(Block):
     ):
         y = self.mixer_norm(x)
         mixed, cache = self.mixer.step(y, cache, index, mask, bias)
-        return x + mixed + self._fed(y, None, token_ids), cache
+        return x + self.dropout(mixed) + self._fed(y, None, token_ids), cache
 
     def _make_inner_norms(self):
         pass

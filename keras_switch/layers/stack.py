@@ -11,6 +11,7 @@ from keras_switch.layers.block import build_parts
 from keras_switch.layers.cross_block import CrossBlock
 from keras_switch.layers.dropout import SequenceDropout
 from keras_switch.layers.masks import attention_mask, causal_mask
+from keras_switch.layers.mlp_block import MlpBlock
 from keras_switch.layers.normalization import RMSNorm
 from keras_switch.layers.remat import rematerialized
 
@@ -41,9 +42,9 @@ class Stack(Layer):
         training: whether to drop.
 
     Raises:
-        ValueError: if a block stands twice, cannot be causal in a causal stack, or has
-            another number of heads than `position`; or if `context` is missing, or not
-            wanted.
+        ValueError: if there are no blocks; if one stands twice, cannot be causal in a
+            causal stack, or has another number of heads than `position`; or if
+            `context` is missing, or not wanted.
     """
 
     def __init__(
@@ -207,6 +208,8 @@ class Stack(Layer):
         )
 
     def _check_blocks(self):
+        if not self.blocks:
+            raise ValueError(f"{self.name!r} got no blocks: give a list of them.")
         if len(set(map(id, self.blocks))) < len(self.blocks):
             raise ValueError(
                 f"{self.name!r} got the same block twice: make one layer per place."
@@ -219,6 +222,8 @@ class Stack(Layer):
                     "use attention and a policy in which tokens choose, or "
                     "causal=False."
                 )
+            if isinstance(block, MlpBlock):
+                continue  # nothing in it has heads
             heads = getattr(block.mixer, "num_heads", None)
             if self.position is not None and heads != self.position.num_heads:
                 raise ValueError(

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from keras import ops
+
 from keras_switch.layers.initializers import ScaledTruncatedNormal
 
 
