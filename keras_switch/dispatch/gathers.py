@@ -1,77 +1,114 @@
 """Moving tokens to rows and back by gathers alone, in both directions of a step.
 
 The gradient of a gather is a scatter-add: slow, and on a GPU not reproducible. Here
-both index maps are known, rows to tokens and tokens to rows, so that each function's
+both index maps are known, rows to choices and choices to rows, so that each function's
 backward pass is a gather by the other map.
 
-Axes: T tokens, K choices of a token, M rows of all experts, D model width.
+Axes: T tokens, K choices of a token, M rows of all experts, E experts, N blocks of
+rows, D model width.
 """
+
+import math
 
 from keras import ops
 
 
-@ops.custom_gradient
-def spread(x, token, filled, row, kept):
-    """Returns `(M, D)`: each row's token, 0 where no token fills the row.
+def spread(x, choice, row, kept, crowded=False):
+    """Returns `(M, D)`: each row's token of `x (T, D)`, or 0 where the row is empty.
 
-    Args:
-        x: `(T, D)` floating point.
-        token: `(M,)` int32, the token of each row.
-        filled: `(M,)` bool.
-        row: `(T, K)` int32, the row of each choice. Only for the gradient.
-        kept: `(T, K)` bool. Only for the gradient.
+    The maps `choice (M,)`, `row (T, K)`, `kept (T, K)` and `crowded` are those of
+    `GatherRoute`.
     """
 
-    def grad(upstream):
-        ones = ops.cast(kept, "float32")
-        return weighted_sum(upstream, ones, row), None, None, None, None
+    @ops.custom_gradient
+    def spread(x, choice, row, kept):
+        def grad(upstream):
+            ones = ops.cast(kept, "float32")
+            dx = sum_rows(upstream, ones, choice, row, crowded)
+            return dx, None, None, None
 
-    rows = ops.take(x, token, axis=0)
-    return ops.where(filled[..., None], rows, ops.zeros((), x.dtype)), grad
+        filled, token = _tokens(choice, row)
+        rows = ops.take(x, token, axis=0)
+        return ops.where(filled[..., None], rows, ops.zeros((), x.dtype)), grad
+
+    return spread(x, choice, row, kept)
 
 
-@ops.custom_gradient
-def collect(rows, gate, row, choice):
-    """Returns `(T, D)`: the weighted sum of each token's rows.
+def collect(rows, gate, choice, row, kept, crowded=False):
+    """Returns `(T, D)`: the sum of each token's `rows (M, D)`, weighted by its gates.
 
-    Args:
-        rows: `(M, D)` floating point.
-        gate: `(T, K)` float32, 0 where the choice is not kept.
-        row: `(T, K)` int32, the row of each choice.
-        choice: `(M,)` int32, the choice of each row, an index into the flattened
-            `T * K`; `T * K` where no choice fills the row. Only for the gradient.
+    The weights `gate` are `(T, K)` float32; for the maps see `spread`. The sum is taken
+    in float32 and cast to the dtype of `rows`.
     """
-    num_choices = row.shape[1]
 
-    def grad(upstream):
-        picked = ops.take(rows, row, axis=0)  # (T, K, D)
-        upstream32 = ops.cast(ops.expand_dims(upstream, 1), "float32")
-        d_gate = ops.sum(ops.cast(picked, "float32") * upstream32, axis=-1)
-        padded = ops.append(ops.reshape(gate, (-1,)), ops.zeros((1,), "float32"))
-        weight = ops.take(padded, choice)[..., None]  # (M, 1)
-        token = ops.minimum(choice // num_choices, ops.shape(upstream)[0] - 1)
-        d_rows = ops.cast(ops.take(upstream, token, axis=0), "float32") * weight
-        return ops.cast(d_rows, rows.dtype), d_gate, None, None
+    @ops.custom_gradient
+    def collect(rows, gate, choice, row, kept):
+        weight = ops.where(kept, gate, ops.zeros((), "float32"))
 
-    return weighted_sum(rows, gate, row), grad
+        def grad(upstream):
+            _, token = _tokens(choice, row)
+            dy = ops.cast(ops.take(upstream, token, axis=0), "float32")  # (M, D)
+            product = ops.sum(ops.cast(rows, "float32") * dy, axis=-1)
+            d_gate = ops.where(kept, ops.take(product, row), ops.zeros((), "float32"))
+            d_rows = dy * _by_row(weight, choice)
+            return ops.cast(d_rows, rows.dtype), d_gate, None, None, None
+
+        return sum_rows(rows, weight, choice, row, crowded), grad
+
+    return collect(rows, gate, choice, row, kept)
 
 
-def weighted_sum(rows, weight, row):
-    """Returns `sum_k weight[:, k] * rows[row[:, k]]`, added up in float32.
+def sum_rows(rows, weight, choice, row, crowded=False):
+    """Returns `sum_k weight[:, k] * rows[row[:, k]]`, `(T, D)`, added up in float32.
 
-    Args:
-        rows: `(M, D)` floating point.
-        weight: `(T, K)` float32.
-        row: `(T, K)` int32.
-
-    Returns:
-        `(T, D)` in the dtype of `rows`.
+    The weights are `(T, K)` float32, 0 where a choice has no row; for the maps see
+    `spread`. With `crowded` the sum runs over rows instead of choices.
     """
-    picked = ops.cast(ops.take(rows, row, axis=0), "float32")  # (T, K, D)
-    picked = picked * weight[..., None]
-    one = row.shape[1] == 1
-    y = ops.squeeze(picked, axis=1) if one else ops.sum(picked, axis=1)
+    if crowded:
+        y = _sum_sorted(rows, weight, choice, row)
+    elif row.shape[1] == 1:
+        y = ops.cast(ops.take(rows, row[:, 0], axis=0), "float32") * weight
+    else:
+        picked = ops.cast(ops.take(rows, row, axis=0), "float32")  # (T, K, D)
+        y = ops.sum(picked * weight[..., None], axis=1)
     return ops.cast(y, rows.dtype)
+
+
+def _sum_sorted(rows, weight, choice, row):
+    """Adds up the rows of each token, sorted by token, in log2(K) passes over them.
+
+    After pass i a row holds the sum of itself and the 2^(i + 1) - 1 rows before it, as
+    far as they belong to the same token; the last row of a token ends with its sum.
+    """
+    num_tokens, num_choices = ops.shape(row)
+    token = choice // num_choices  # (M,); T where no choice fills the row
+    order = ops.argsort(token)
+    token = ops.take(token, order)
+    y = ops.cast(rows, "float32") * _by_row(weight, choice)
+    y = ops.take(y, order, axis=0)
+    for i in range(math.ceil(math.log2(num_choices))):
+        step = 2**i
+        same = ops.equal(token[step:], token[:-step])[..., None]
+        before = ops.where(same, y[:-step, :], 0.0)
+        y = ops.concatenate([y[:step, :], y[step:, :] + before])
+    tokens = ops.arange(num_tokens, dtype=token.dtype)
+    end = ops.cast(ops.searchsorted(token, tokens, side="right"), "int32")
+    last = ops.maximum(end - 1, 0)
+    found = ops.equal(ops.take(token, last), tokens)
+    return ops.where(found[..., None], ops.take(y, last, axis=0), 0.0)
+
+
+def _tokens(choice, row):
+    """Returns whether each row is filled, and its token, `(M,)`; some valid token."""
+    num_tokens, num_choices = ops.shape(row)
+    filled = ops.less(choice, num_tokens * num_choices)
+    return filled, ops.minimum(choice // num_choices, num_tokens - 1)
+
+
+def _by_row(weight, choice):
+    """Returns the weight of each row's choice, `(M, 1)` float32, or 0."""
+    padded = ops.append(ops.reshape(weight, (-1,)), ops.zeros((1,), "float32"))
+    return ops.take(padded, choice)[..., None]
 
 
 @ops.custom_gradient
