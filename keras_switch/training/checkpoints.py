@@ -108,8 +108,7 @@ class Checkpoints:
             return 0
         config_file.check(self.model_dir, self.config)
         self._check(str(path))
-        status = self._manager_.checkpoint.read(str(path))
-        status.assert_existing_objects_matched().expect_partial()
+        self._read(self._manager_.checkpoint, str(path))
         step = int(self.step)
         if self._iterator is not None and not self._saves_data:
             for _ in range(step):
@@ -129,8 +128,18 @@ class Checkpoints:
             )
         config_file.check(self.model_dir, self.config)
         self._check(self.best, only="model")
-        self._best.checkpoint.read(self.best).assert_existing_objects_matched()
+        self._read(self._best.checkpoint, self.best)
         return int(self.step)
+
+    def _read(self, checkpoint, path):
+        try:
+            status = checkpoint.read(path)
+            status.assert_existing_objects_matched().expect_partial()
+        except AssertionError as error:
+            raise CheckpointError(
+                f"The checkpoint {path} lacks something that this run needs, such as "
+                "the position in the data: it was saved by another kind of run."
+            ) from error
 
     def _manager(self, state, folder, keep):
         folder = self.model_dir / folder
@@ -193,7 +202,8 @@ def _state(optimizer):
 
 def _stable(path):
     """Returns a path without the numbers that Keras appends to repeated names."""
-    return "|".join(re.sub(r"_\d+$", "", part) for part in path.split("/"))
+    # Slots carry the path of their weight with underscores: numbers may be anywhere.
+    return re.sub(r"_\d+(?=[_/]|$)", "", path).replace("/", "|")
 
 
 def _flat(state):

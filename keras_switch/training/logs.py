@@ -102,7 +102,7 @@ class JsonLines(Observer):
 
 
 class TensorBoard(Observer):
-    """Scalars, and a histogram-like curve per expert, in the folders `train` and `eval`.
+    """Scalars and the loads of experts, in the folders `train` and `eval`.
 
     Args:
         log_dir: folder, such as `<model_dir>/tensorboard`.

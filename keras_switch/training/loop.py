@@ -19,6 +19,11 @@ from keras_switch.training.observers import DivergenceGuard
 from keras_switch.training.records import History, Record, average
 from keras_switch.training.step import TrainStep
 
+_EMPTY = (
+    "The training data is empty: not one batch. With drop_remainder=True the data must "
+    "hold at least one full batch; check the split, the filters and the lengths."
+)
+
 
 def train(
     model,
@@ -194,11 +199,13 @@ class Run:
         self.history.checkpoint = self.checkpoints and self.checkpoints.latest
         self._began = self._since = time.monotonic()
         self._timed = 0
+        if (self.step, "eval") in [(r.step, r.split) for r in self.history.records]:
+            self._evaluated = self.step
         experts.reset_experts(self.train_step.model)
 
     def _loop(self, interruption):
         first = True
-        while interruption.signal is None and self.step != self.steps:
+        while interruption.signal is None and not self._is_complete():
             batch = next(self._iterator, None)
             if batch is None:
                 break
@@ -219,16 +226,12 @@ class Run:
                 self.save()
 
     def _finish(self, interruption):
-        if self.step == 0:
-            raise ValueError(
-                "The training data is empty: not one batch. With drop_remainder=True "
-                "the data must hold at least one full batch; check the split, the "
-                "filters and the lengths."
-            )
         self.log()
         if interruption.signal is not None:
             self._stop(interruption.signal)
-        short = self.steps is not None and self.step < self.steps
+        if self.step == 0:
+            raise ValueError(_EMPTY)
+        short = self.steps is not None and not self._is_complete()
         self.history.stopped = (
             f"the training data ended after {self.step} of {self.steps} steps: repeat "
             "it (num_epochs=None, or dataset.repeat()) to make them all"
@@ -265,6 +268,9 @@ class Run:
         self.history.records.append(record)
         experts.reset_experts(self.train_step.model)
         self._tell("on_record", record)
+
+    def _is_complete(self):
+        return self.steps is not None and self.step >= self.steps
 
     def _is_due(self, what):
         every = self._every[what]
@@ -304,10 +310,9 @@ def _check_data(data, steps):
         )
     cardinality = int(data.cardinality())
     if cardinality == 0:
-        raise ValueError(
-            "The training data is empty: not one batch. With drop_remainder=True the "
-            "data must hold at least one full batch; check the split and the filters."
-        )
+        raise ValueError(_EMPTY)
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps={steps} must be at least 1.")
     if steps is None and cardinality == tf.data.INFINITE_CARDINALITY:
         raise ValueError(
             "The training data repeats forever: say how many steps to make."

@@ -1,4 +1,4 @@
-"""Errors of saving, said so that the user knows what is lost (nothing) and what to do."""
+"""Errors of saving that tell the user what to do, and that nothing is lost."""
 
 import contextlib
 import pathlib
