@@ -1,5 +1,6 @@
 """From flags to a call: which gin files a command reads, and how it is made and run."""
 
+import functools
 import pathlib
 import re
 
@@ -29,15 +30,21 @@ def run(flags: Flags):
     if flags.dry_run:
         print(config.text())
         return
-    call(save_config=lambda folder: save(config, folder))
+    if flags.command != "eval":  # which writes into the folder of another run
+        call = functools.partial(call, save_config=lambda f: save(config, f))
+    call()
 
 
 def read(flags: Flags) -> Config:
     """Returns the checked configuration that the flags ask for."""
-    config = gin_files.read(_files(flags), _bindings(flags), flags.search_paths)
-    for module in _modules(config):
-        gin_files.import_module(*module)
     gin_names.register()
+    sources = _files(flags), _bindings(flags), flags.search_paths
+    config = gin_files.read(*sources)
+    modules = [*_modules(config)]
+    for name, place in modules:
+        gin_files.import_module(name, place)
+    if modules:  # which may have given gin more names
+        config = gin_files.read(*sources)
     gin_checks.check(config, gin_names.COMMANDS[flags.command], gin_names.names())
     return config
 

@@ -1,7 +1,7 @@
 """Every name that a gin file may bind; with `cli`'s own files the only one to know gin.
 
-Names are classes and functions of this package and of Keras, taken as they are: gin gets
-copies that read its bindings, so that calls in Python never do.
+Names are classes and functions of this package and of Keras, taken as they are: gin
+gets copies that read its bindings, so that calls in Python never do.
 """
 
 import functools
@@ -11,9 +11,10 @@ import gin
 import keras
 
 from keras_switch import data, dispatch, models, routing, training
-
-
-
+from keras_switch.cli.demo import demo
+from keras_switch.cli.evaluate import evaluate
+from keras_switch.cli.run_config import RunConfig
+from keras_switch.cli.train import train
 
 # What each word of the command line calls.
 COMMANDS = {"train": "train", "eval": "evaluate", "demo": "demo"}
@@ -44,7 +45,7 @@ OURS = (
     *(training.Adafactor, training.T5XFactoring, training.MeshTensorFlowFactoring),
     training.Unfactored,
     *(training.InverseSquareRoot, training.LinearWarmup, training.LinearTail),
-    training.TokenCrossEntropy,
+    *(training.TokenCrossEntropy, RunConfig),
     # Data.
     *(data.DataConfig, data.embedded_vocabulary, data.vocabulary),
 )
@@ -92,5 +93,8 @@ def deferred(command):
     def bind(*arguments, **keywords):
         return functools.partial(command, *arguments, **keywords)
 
-    bind.__signature__ = inspect.signature(command)  # what gin reads
+    # What gin reads; `save_config` is none of its business.
+    signature = inspect.signature(command)
+    bindable = [p for name, p in signature.parameters.items() if name != "save_config"]
+    bind.__signature__ = signature.replace(parameters=bindable)
     return bind

@@ -1,6 +1,7 @@
 """Kinds of values: what a parameter is annotated with, and whether a gin value fits."""
 
 import collections.abc
+import dataclasses
 import inspect
 import types
 import typing
@@ -90,10 +91,17 @@ def _hints(thing):
         return {}
 
 
+@dataclasses.dataclass(frozen=True)
+class Like:
+    """Stands for a missing annotation: a literal of the kind of the default."""
+
+    kind: type
+
+
 def _kind_of_default(default):
     if isinstance(default, (bool, str)):
-        return type(default)
-    return float if isinstance(default, (int, float)) else _ANY
+        return Like(type(default))
+    return Like(float) if isinstance(default, (int, float)) else _ANY
 
 
 def fits(value, hint) -> bool:
@@ -104,6 +112,8 @@ def fits(value, hint) -> bool:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint in (_ANY, typing.Any, object):
         return True
+    if isinstance(hint, Like):
+        return value is None or isinstance(value, Reference) or fits(value, hint.kind)
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, option) for option in arguments)
     if origin is typing.Literal:
@@ -147,6 +157,7 @@ def _container_fits(value, origin, arguments):
 
 def spelled(hint) -> str:
     """Returns an annotation as a reader would write it."""
+    hint = hint.kind if isinstance(hint, Like) else hint
     if inspect.isclass(hint) and typing.get_origin(hint) is None:
         return hint.__name__
     return str(hint).replace("typing.", "").replace("collections.abc.", "")
