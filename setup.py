@@ -60,6 +60,7 @@ setuptools.setup(
         "keras-hub>=0.32",
         "gin-config>=0.5",
         "numpy",
+        "packaging",
         "tensorboard",
     ],
     extras_require=EXTRAS,

@@ -11,7 +11,8 @@ class DataConfig:
 
     Args:
         task: name of a SeqIO task or mixture, registered by importing its module.
-        lengths: tokens a row has room for, by feature of the task.
+        lengths: tokens a row has room for, by feature of the task; features that the
+            model does not read are passed over.
         batch_size: rows of a batch, over all shards.
         split: split of the task.
         pack: whether several examples share a row; they never see each other.
@@ -55,6 +56,11 @@ class DataConfig:
             yield (
                 f"num_epochs is {self.num_epochs!r}, give a whole number above 0, or "
                 "None for no end"
+            )
+        if isinstance(self.vocabulary, str):
+            yield (
+                f"vocabulary is the path {self.vocabulary!r}, give "
+                "keras_switch.data.vocabulary(path)"
             )
         if not self.lengths:
             yield "lengths is empty, give the tokens of each feature"

@@ -74,7 +74,7 @@ class _Pipeline:
     def check_not_empty(self):
         """Looks for a first example, in one unshuffled pass."""
         examples = self.task.get_dataset(
-            self.config.lengths,
+            self._lengths,
             split=self.config.split,
             shuffle=False,
             seed=self.config.seed,
@@ -84,7 +84,7 @@ class _Pipeline:
             return
         raise ValueError(
             f"Split {self.config.split!r} of task {self.config.task!r} gives no "
-            f"example at lengths {dict(self.config.lengths)}. Look whether its files "
+            f"example at lengths {self._lengths}. Look whether its files "
             "are empty, or whether a preprocessor drops everything."
         )
 
@@ -92,11 +92,15 @@ class _Pipeline:
     def _local_size(self):
         return self.config.batch_size // self.num_shards
 
+    @property
+    def _lengths(self):
+        return {name: self.config.lengths[name] for name in self.form.features}
+
     def _rows(self, shard_info):
         config = self.config
         return environment.load("seqio").get_dataset(
             self.task,
-            config.lengths,
+            self._lengths,
             self.form.converter(config.pack),
             dataset_split=config.split,
             shuffle=config.shuffle,

@@ -19,6 +19,7 @@ def test_all_mistakes_are_told_at_once():
         ({"task": ""}, "must be the name"),
         ({"lengths": {}}, "lengths is empty"),
         ({"batch_size": True}, "batch_size is True, give a whole number"),
+        ({"vocabulary": "a.model"}, r"path 'a.model', give .*vocabulary\(path\)"),
     ],
 )
 def test_a_mistake_says_what_to_give(arguments, message):

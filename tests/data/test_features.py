@@ -80,7 +80,8 @@ def test_unpacked_pairs_have_masks_of_ones_and_zeros(pairs):
 
 
 def test_targets_alone_for_a_decoder(alone):
-    batch = only_batch(alone, {"targets": 6}, "decoder-only", batch_size=1)
+    lengths = {"inputs": 9, "targets": 6}  # that of the inputs has no meaning here
+    batch = only_batch(alone, lengths, "decoder-only", batch_size=1)
     assert_triple(
         batch,
         {
