@@ -52,13 +52,21 @@ def scatter(model, scale=0.3, seed=0):
 
 
 def gradients(model, loss):
-    """Returns `loss()` and its gradients by the paths of the trainable weights."""
+    """Returns a loss and its gradients by the paths of the trainable weights.
+
+    Args:
+        model: the model; what its layers add to the loss in training is added here.
+        loss: function without arguments that calls the model.
+    """
     variables = model.trainable_variables
+    paths = [variable.path for variable in variables]
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
+        model._clear_losses()
         with tf.GradientTape() as tape:
             value = loss()
+            value = value + sum(model.losses)
         found = tape.gradient(value, [v.value for v in variables])
         found = [tf.convert_to_tensor(g) for g in found]
     else:
@@ -66,19 +74,31 @@ def gradients(model, loss):
 
         def stateless(values):
             mapping = list(zip(variables, values, strict=True))
-            with keras.StatelessScope(mapping):
-                return loss()
+            with keras.StatelessScope(mapping, collect_losses=True) as scope:
+                value = loss()
+            return value + sum(scope.losses)
 
         value, found = jax.value_and_grad(stateless)([v.value for v in variables])
-    paths = [variable.path for variable in variables]
     return float(value), dict(zip(paths, map(np.asarray, found), strict=True))
 
 
-def cross_entropy(logits, labels, weights):
-    """Returns `(B, T)` losses of `labels`, weighted."""
-    logs = logits - ops.logsumexp(logits, axis=-1, keepdims=True)
-    picked = ops.take_along_axis(logs, ops.cast(labels, "int32")[..., None], axis=-1)
-    return -ops.squeeze(picked, -1) * ops.cast(weights, "float32")
+def cross_entropy(logits, labels, weights, low=0.0, z_loss=0.0):
+    """Returns the sum of weighted losses of `labels` `(B, T)`.
+
+    Args:
+        logits: `(B, T, V)`.
+        labels: `(B, T)` int.
+        weights: `(B, T)`, 1 for real tokens.
+        low: probability of each wrong token in the smoothed target.
+        z_loss: weight of the squared logarithm of the partition function.
+    """
+    vocab = logits.shape[-1]
+    partition = ops.logsumexp(logits, axis=-1, keepdims=True)
+    target = ops.one_hot(ops.cast(labels, "int32"), vocab)
+    target = target * (1 - low * vocab) + low
+    losses = ops.sum(target * (partition - logits), axis=-1)
+    losses = losses + z_loss * ops.square(ops.squeeze(partition, -1))
+    return ops.sum(losses * ops.cast(weights, "float32"))
 
 
 def load(model, source):
@@ -193,10 +213,10 @@ def hf_forward(model, batch):
     backbone = model.backbone
     real = ops.cast(batch["attention_mask"], "int32")
     cross = layers.attention_mask(None, real)
-    encoded = _run(backbone, backbone.encoder, batch["input_ids"], cross)
+    encoded = run_stack(backbone, backbone.encoder, batch["input_ids"], cross)
     ids = batch["decoder_input_ids"]
     at = ops.arange(ids.shape[1])
-    decoded = _run(
+    decoded = run_stack(
         backbone,
         backbone.decoder,
         ids,
@@ -207,13 +227,22 @@ def hf_forward(model, batch):
     return model.head(decoded), encoded
 
 
-def _run(backbone, stack, ids, mask, **context):
+def run_stack(backbone, stack, ids, mask, **given):
+    """Returns a stack's output with masks that segments cannot say.
+
+    Args:
+        backbone: the model.
+        stack: its encoder or decoder.
+        ids: `(B, L)` int.
+        mask: `(B or 1, 1, Q, Kl)` bool, of self-attention.
+        **given: further arguments of the blocks.
+    """
     ids = ops.cast(ids, "int32")
     at = ops.arange(ids.shape[1])
     bias = stack.position(at, at)
     x = backbone.token_embedding(ids)
     for block in stack.blocks:
-        x = block(x, mask=mask, bias=bias, **context)
+        x = block(x, mask=mask, bias=bias, **given)
     return stack.final_norm(x)
 
 

@@ -12,6 +12,7 @@ from keras_switch.layers.initializers import (
 )
 from keras_switch.layers.masks import attention_mask as attention_mask
 from keras_switch.layers.masks import causal_mask as causal_mask
+from keras_switch.layers.mlp_block import MlpBlock as MlpBlock
 from keras_switch.layers.normalization import RMSNorm as RMSNorm
 from keras_switch.layers.parallel_block import ParallelBlock as ParallelBlock
 from keras_switch.layers.relative_bias import RelativeBias as RelativeBias

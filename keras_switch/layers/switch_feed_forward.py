@@ -145,6 +145,14 @@ class SwitchFeedForward(Layer):
         return self.routing.uses_token_ids
 
     @property
+    def wants_zero_padding(self):
+        """Whether padding should come in as zeros, as in the originals' blocks.
+
+        With the arithmetic of an original, padding enters its losses.
+        """
+        return self.routing.padding != "masked"
+
+    @property
     def expert_load(self):
         """`(E,)` float32, share of the choices that asked for each expert.
 

@@ -10,6 +10,9 @@ from keras_switch.models.config import LayerSum as LayerSum
 from keras_switch.models.config import ModelConfig as ModelConfig
 from keras_switch.models.config import RouterOptions as RouterOptions
 from keras_switch.models.config import Sparse as Sparse
+from keras_switch.models.count import Count as Count
+from keras_switch.models.count import WeightCount as WeightCount
+from keras_switch.models.count import count as count
 from keras_switch.models.decoding import sparse_layers as sparse_layers
 from keras_switch.models.parts import Fourier as Fourier
 from keras_switch.models.parts import GatedMlp as GatedMlp

@@ -131,13 +131,26 @@ _ROWS = {
     "t5_1_1_xl": (_XL_1_1, 2_849_757_184, _T5_1_1_SOURCE),
     "t5_1_1_xxl": (_XXL_1_1, 11_135_332_352, _T5_1_1_SOURCE),
     **{
-        f"switch_base_{n}": (_with(_BASE, _switch(n, 8192)), 0, _SWITCH_BASE)
-        for n in (2, 4, 8, 16, 32, 64, 128, 256)
+        f"switch_base_{n}": (_with(_BASE, _switch(n, 8192)), parameters, _SWITCH_BASE)
+        for n, parameters in (
+            (2, 279_545_088),
+            (4, 392_809_728),
+            (8, 619_339_008),
+            (16, 1_072_397_568),
+            (32, 1_978_514_688),
+            (64, 3_790_748_928),
+            (128, 7_415_217_408),
+            (256, 14_664_154_368),
+        )
     },
-    "switch_large_128": (_with(_LARGE, _switch(128, 4096)), 0, "switch_large.gin"),
+    "switch_large_128": (
+        _with(_LARGE, _switch(128, 4096)),
+        26_309_291_008,
+        "switch_large.gin",
+    ),
     "switch_xxl": (
         _with(_XXL_1_1, _switch(128, 4096, eval=4.0, minimum=2)),
-        0,
+        394_675_073_024,
         "switch_xxl.gin (the paper's table 9 prints 64 experts; 395 B parameters need "
         "128)",
     ),
@@ -146,69 +159,73 @@ _ROWS = {
             _sized(_T5, 2080, 6144, 64, 30, 15, tie_embeddings=False),
             _switch(2048, 2048, AllLayers(), train=1.0, minimum=2),
         ),
-        0,
+        1_571_327_875_360,
         "switch_c.gin (the paper's table 9 prints 32 heads)",
     ),
     "mswitch_base": (
         _with(_BASE, _switch(128, 8192), vocab_size=250_112),
-        0,
+        7_582_629_120,
         "arXiv:2101.03961, section 4.3; the number of experts is not in the paper, 128 "
         "is ours; vocabulary of mT5, arXiv:2010.11934",
     ),
     "tokens_choose_small": (
         _with(_sized(_T5_1_1, 512, 1024, 64, 6, 8), _tokens_choose(32)),
-        0,
+        272_061_824,
         "tokens_choose_small.gin",
     ),
     **{
         f"tokens_choose_{size}": (
             _with(dense, _tokens_choose(64)),
-            0,
+            parameters,
             f"tokens_choose_{size}.gin",
         )
-        for size, dense in (
-            ("base", _BASE_1_1),
-            ("large", _LARGE_1_1),
-            ("xl", _XL_1_1),
-            ("xxl", _XXL_1_1),
+        for size, dense, parameters in (
+            ("base", _BASE_1_1, 2_031_500_544),
+            ("large", _LARGE_1_1, 7_323_905_024),
+            ("xl", _XL_1_1, 26_633_033_728),
+            ("xxl", _XXL_1_1, 106_265_292_800),
         )
     },
     **{
         f"experts_choose_{size}": (
             _with(dense, _experts_choose()),
-            0,
+            parameters,
             f"experts_choose_{size}.gin; arXiv:2202.09368",
         )
-        for size, dense in (
-            ("base", _BASE_1_1),
-            ("large", _LARGE_1_1),
-            ("xl", _XL_1_1),
-            ("xxl", _XXL_1_1),
+        for size, dense, parameters in (
+            ("base", _BASE_1_1, 3_815_423_232),
+            ("large", _LARGE_1_1, 13_864_659_968),
+            ("xl", _XL_1_1, 50_416_310_272),
+            ("xxl", _XXL_1_1, 201_395_253_248),
         )
     },
     "st_moe_base": (
         _with(_BASE_1_1, _st_moe(16, 1e-4)),
-        0,
+        700_641_024,
         "st_moe_base.gin; arXiv:2202.08906",
     ),
     "st_moe_xl": (
         _with(_XL_1_1, _st_moe(16, 1e-4, 1024, (2.0, 4.0))),
-        0,
+        8_889_972_736,
         "st_moe_xl.gin; arXiv:2202.08906",
     ),
     "st_moe_32b": (
         _with(_sized(_T5_1_1, 5120, 20480, 128, 64, 24), _st_moe(64, 1e-3)),
-        0,
+        269_104_613_376,
         "st_moe_32b.gin; arXiv:2202.08906",
     ),
-    "palm_8b": (_sized(_PALM, 4096, 16384, 256, 16, 32), 0, _PALM_PAPER),
-    "palm_62b": (_sized(_PALM, 8192, 32768, 256, 32, 64), 0, _PALM_PAPER),
-    "palm_540b": (_sized(_PALM, 18432, 73728, 256, 48, 118), 0, _PALM_PAPER),
-    "t5_tiny": (_TINY, 0, "ours: the dense twin of switch_tiny"),
-    "switch_tiny": (_with(_TINY, _TINY_SPARSE), 0, "ours: trains on a laptop"),
+    "palm_8b": (_sized(_PALM, 4096, 16384, 256, 16, 32), 8_632_012_800, _PALM_PAPER),
+    "palm_62b": (_sized(_PALM, 8192, 32768, 256, 32, 64), 62_495_662_080, _PALM_PAPER),
+    "palm_540b": (
+        _sized(_PALM, 18432, 73728, 256, 48, 118),
+        540_356_474_880,
+        _PALM_PAPER,
+    ),
+    "t5_tiny": (_TINY, 2_362_368, "ours: the dense twin of switch_tiny"),
+    "switch_tiny": (_with(_TINY, _TINY_SPARSE), 6_036_480, "ours: trains on a laptop"),
     "switch_lm_tiny": (
         _with(_TINY, _TINY_SPARSE, architecture=DECODER_ONLY),
-        0,
+        3_149_056,
         "ours: the decoder of switch_tiny as a language model",
     ),
 }

@@ -1,0 +1,132 @@
+"""Whole models against Mesh TensorFlow's, from its own checkpoints."""
+
+import functools
+import json
+import pathlib
+
+import helpers_models as helpers
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_switch import models
+from keras_switch.routing import CapacityFactor
+
+pytestmark = pytest.mark.parity
+
+GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "mtf"
+META = json.loads((GOLDENS / "meta.json").read_text())["models"]
+CASES = [
+    f"{name}/{mode}"
+    for name in ("switch_t5v10", "switch_t5v11")
+    for mode in ("eval", "eval_nodrop", "train")
+]
+
+
+@functools.cache
+def case(which):
+    """Returns the model, its inputs, expected numbers and the golden's config."""
+    name, mode = which.split("/")
+    meta = META[name]["config"]
+    changes = {}
+    if mode == "eval_nodrop":
+        changes["capacity"] = CapacityFactor(eval=meta["E"], at_most_group=False)
+    config = helpers.mtf_config(meta, **changes)
+    model = models.SwitchSeq2SeqLM(models.SwitchBackbone(config))
+    reader = tf.train.load_checkpoint(str(GOLDENS / name / "ckpt"))
+    helpers.load(model, helpers.mtf_source(reader, meta["legacy"]))
+    batch = dict(np.load(GOLDENS / name / "inputs.npz"))
+    return model, batch, np.load(GOLDENS / name / f"expected_{mode}.npz"), meta
+
+
+def model_inputs(batch):
+    targets = batch["targets"]
+    shifted = np.pad(targets, ((0, 0), (1, 0)))[:, :-1]
+    return {
+        "encoder_token_ids": batch["inputs"],
+        "encoder_padding_mask": (batch["inputs"] > 0).astype("int32"),
+        "decoder_token_ids": shifted,
+        "decoder_padding_mask": (targets > 0).astype("int32"),
+    }
+
+
+def total_loss(model, which, losses):
+    """Returns the loss as Mesh TensorFlow adds it up: over all positions."""
+    _, batch, _, meta = case(which)
+    training = which.endswith("train")
+    targets = batch["targets"]
+    with models.recorded_assignments(model) as routes:
+        logits = model(model_inputs(batch), training=training)
+    entropy = helpers.cross_entropy(
+        logits,
+        targets,
+        targets > 0,
+        low=meta["label_smoothing"] / logits.shape[-1],
+        z_loss=1e-4 if training else 0.0,
+    )
+    total = entropy / float(targets.size)
+    if not losses:
+        return total, logits, routes
+    policies = {layer.name: layer.routing for layer in models.sparse_layers(model)}
+    for name, assignment in routes.items():
+        found = policies[name].losses(assignment, training)
+        if not training:
+            found.pop("z", None)  # Mesh TensorFlow has it in training only
+        total += sum(found.values())
+    return total, logits, routes
+
+
+@pytest.mark.parametrize("which", CASES)
+def test_logits_and_loss_are_mesh_tensorflows(which):
+    model, batch, expected, _ = case(which)
+    loss, logits, _ = total_loss(model, which, losses=True)
+    real = batch["targets"] > 0
+    np.testing.assert_allclose(
+        np.asarray(logits)[real], expected["logits"][real], atol=2e-4
+    )
+    np.testing.assert_allclose(float(loss), expected["loss_total"], rtol=5e-6)
+
+
+@pytest.mark.parametrize("which", CASES)
+def test_the_same_tokens_are_dropped_as_in_mesh_tensorflow(which):
+    model, _, expected, _ = case(which)
+    _, _, routes = total_loss(model, which, losses=False)
+    assert routes
+    for name, assignment in routes.items():
+        stack, i = name.split("_")
+        layer = helpers.mtf_name(f"{stack}/block_{i}/x/experts/wi", True)
+        key = layer.removesuffix("wi/kernel") + "router_dispatch"
+        dispatch, _ = assignment.one_hot()
+        np.testing.assert_array_equal(dispatch, expected[key], err_msg=key)
+
+
+@pytest.mark.parametrize("which", [case for case in CASES if case.endswith("train")])
+def test_training_gives_mesh_tensorflows_loss_and_gradients(which):
+    model, _, expected, meta = case(which)
+    value, ours = helpers.gradients(
+        model, lambda: total_loss(model, which, losses=False)[0]
+    )
+    np.testing.assert_allclose(value, expected["loss_total"], rtol=5e-6)
+    compared = 0
+    for path, gradient in ours.items():
+        key = f"grad/{helpers.mtf_name(path, meta['legacy'])}"
+        if key in expected:
+            wanted = expected[key].reshape(gradient.shape)
+            scale = np.abs(wanted).max()
+            np.testing.assert_allclose(gradient, wanted, atol=1e-3 * scale, err_msg=key)
+            compared += 1
+    assert compared == sum(key.startswith("grad/") for key in expected.files)
+
+
+@pytest.mark.parametrize("name", ["switch_t5v10", "switch_t5v11"])
+def test_greedy_generation_gives_mesh_tensorflows_tokens(name):
+    model, batch, _, _ = case(f"{name}/eval_nodrop")
+    expected = np.load(GOLDENS / name / "expected_decode.npz")["greedy_nodrop"]
+    length = expected.shape[1] + 1
+    inputs = model_inputs(batch)
+    inputs["decoder_token_ids"] = np.zeros((len(expected), length), "int32")
+    inputs["decoder_padding_mask"] = np.eye(1, length).repeat(len(expected), 0)
+    model.compile(sampler="greedy")
+    found = model.generate(inputs, stop_token_ids=(1,))
+    ours = np.where(found["decoder_padding_mask"], found["decoder_token_ids"], 0)
+    np.testing.assert_array_equal(ours[:, 1:], expected)
