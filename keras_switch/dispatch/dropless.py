@@ -55,7 +55,10 @@ class DroplessDispatch(Part):
         flat = (num_groups * num_tokens, num_choices)
         total = flat[0] * num_choices
         size = self.block_size or _block_size(total, num_experts)
-        num_blocks = _most_blocks(total, num_experts, size)
+        most = total
+        if assignment.capacity is not None:
+            most = _minimum(total, num_groups * num_experts * assignment.capacity)
+        num_blocks = _most_blocks(most, num_experts, size)
 
         kept = ops.reshape(assignment.kept, flat)
         expert = ops.where(kept, ops.reshape(assignment.expert, flat), num_experts)
@@ -118,4 +121,5 @@ def _most_blocks(num_choices, num_experts, size):
 
 
 def _minimum(a, b):
-    return min(a, b) if isinstance(a, int) else ops.minimum(a, b)
+    known = isinstance(a, int) and isinstance(b, int)
+    return min(a, b) if known else ops.minimum(a, b)

@@ -48,4 +48,5 @@ class GatherDispatch(Part):
             row=ops.reshape(row, flat),
             kept=ops.reshape(slots.kept, flat),
             gate=ops.reshape(slots.gate, flat),
+            crowded=num_tokens * num_choices > 2 * num_experts * capacity,
         )

@@ -27,6 +27,8 @@ class GatherRoute:
             choice is not kept.
         kept: `(T, K)` bool.
         gate: `(T, K)` float32, weight of the answer.
+        crowded: whether most choices have no row: experts choose, and K is E. The cost
+            then follows the rows, not the choices.
     """
 
     groups: tuple
@@ -36,19 +38,17 @@ class GatherRoute:
     row: Any
     kept: Any
     gate: Any
+    crowded: bool = False
 
     def dispatch(self, x):
         """Returns the rows of `x (G, S, D)`, `(N, R, D)`; 0 where a row is empty."""
-        num_tokens, num_choices = ops.shape(self.row)
-        token = ops.minimum(self.choice // num_choices, num_tokens - 1)
-        filled = ops.less(self.choice, num_tokens * num_choices)
         x = ops.reshape(x, (-1, x.shape[-1]))
-        rows = gathers.spread(x, token, filled, self.row, self.kept)
+        rows = gathers.spread(x, self.choice, self.row, self.kept, self.crowded)
         return ops.reshape(rows, (*self.blocks, x.shape[-1]))
 
     def combine(self, rows):
         """Returns the weighted sum of each token's answers, `(G, S, D)`."""
-        gate = ops.where(self.kept, self.gate, 0.0)
         rows = ops.reshape(rows, (-1, rows.shape[-1]))
-        y = gathers.collect(rows, gate, self.row, self.choice)
+        maps = self.choice, self.row, self.kept, self.crowded
+        y = gathers.collect(rows, self.gate, *maps)
         return ops.reshape(y, (*self.groups, rows.shape[-1]))

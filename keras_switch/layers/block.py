@@ -111,7 +111,9 @@ class Block(Layer):
     def _fed(self, x, segments, token_ids, training=False):
         given = {"training": training}
         if segments is not None:
-            given["mask"] = ops.not_equal(segments, 0)
+            given["mask"] = real = ops.not_equal(segments, 0)
+            if getattr(self.mlp, "wants_zero_padding", False):
+                x = x * ops.cast(real, x.dtype)[..., None]
         if getattr(self.mlp, "uses_token_ids", False):
             given["token_ids"] = token_ids
         return self.dropout(self.mlp(x, **given), training=training)

@@ -66,7 +66,7 @@ class _Experts(Layer):
     def _of_blocks(self, weight, owner, dtype):
         """Returns the weights of each block's owner, `(N, ...)`."""
         if owner is not None:
-            weight = take_blocks(ops.convert_to_tensor(weight), owner)
+            weight = take_blocks(ops.copy(weight), owner)
         return ops.cast(weight, dtype)
 
     def _product(self, rows, weight, owner):
