@@ -9,7 +9,7 @@ from keras import ops
 from keras_switch.layers.base import Layer
 from keras_switch.layers.dropout import SequenceDropout
 
-MASKED = -1e9  # finite: the softmax of a row without any visible key is uniform
+MASKED = -1e9  # Mesh TensorFlow's; finite, and so is a row without any visible key
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -163,7 +163,8 @@ class Attention(Layer):
         if bias is not None:
             logits = logits + ops.cast(bias, "float32")
         if mask is not None:
-            logits = ops.where(mask, logits, MASKED)
+            # A sum, not ops.where: TensorFlow's broadcasting choice uses one thread.
+            logits = logits + MASKED * (1 - ops.cast(mask, "float32"))
         probs = ops.cast(_softmax(logits), self.compute_dtype)
         probs = self.dropout(probs, training=training)
         probs = ops.reshape(
