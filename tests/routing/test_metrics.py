@@ -48,6 +48,13 @@ def test_padding_alone_gives_zeros_not_nan():
     assert metrics["confidence"] == metrics["entropy"] == metrics["usage"] == 0
 
 
+def test_padding_that_takes_places_is_not_counted_as_served():
+    policy = routing.Switch(padding="flaxformer_scatter_ignore")
+    mask = np.array([[False, True, True]])
+    logits = np.tile([9.0, 0.0], (1, 3, 1))
+    assert found(policy, logits, mask, capacity=2)["dropped"] == 0.5
+
+
 @pytest.mark.parametrize("policy", helpers.POLICIES, ids=helpers.name)
 def test_every_policy_has_the_same_metrics(policy):
     logits = np.random.default_rng(0).normal(size=(2, 8, 4))
