@@ -28,8 +28,7 @@ def spread(x, choice, row, kept, crowded=False):
             return dx, None, None, None
 
         filled, token = _tokens(choice, row)
-        rows = ops.take(x, token, axis=0)
-        return ops.where(filled[..., None], rows, ops.zeros((), x.dtype)), grad
+        return _where(filled, ops.take(x, token, axis=0)), grad
 
     return spread(x, choice, row, kept)
 
@@ -88,14 +87,22 @@ def _sum_sorted(rows, weight, choice, row):
     y = ops.take(y, order, axis=0)
     for i in range(math.ceil(math.log2(num_choices))):
         step = 2**i
-        same = ops.equal(token[step:], token[:-step])[..., None]
-        before = ops.where(same, y[:-step, :], 0.0)
+        before = _where(ops.equal(token[step:], token[:-step]), y[:-step, :])
         y = ops.concatenate([y[:step, :], y[step:, :] + before])
     tokens = ops.arange(num_tokens, dtype=token.dtype)
     end = ops.cast(ops.searchsorted(token, tokens, side="right"), "int32")
     last = ops.maximum(end - 1, 0)
     found = ops.equal(ops.take(token, last), tokens)
-    return ops.where(found[..., None], ops.take(y, last, axis=0), 0.0)
+    return _where(found, ops.take(y, last, axis=0))
+
+
+def _where(keep, x):
+    """Returns `x (M, D)`, or 0 where `keep (M,)` is false.
+
+    A product, because TensorFlow's `where` that broadcasts uses one thread: with 128
+    experts it took a tenth of the layer's time.
+    """
+    return x * ops.cast(keep, x.dtype)[..., None]
 
 
 def _tokens(choice, row):
