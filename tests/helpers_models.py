@@ -78,7 +78,8 @@ def gradients(model, loss):
                 value = loss()
             return value + sum(scope.losses)
 
-        value, found = jax.value_and_grad(stateless)([v.value for v in variables])
+        graded = jax.jit(jax.value_and_grad(stateless))
+        value, found = graded([v.value for v in variables])
     return float(value), dict(zip(paths, map(np.asarray, found), strict=True))
 
 

@@ -69,6 +69,21 @@ class SwitchBackbone(BuiltInPresets, keras_hub.models.Backbone):
             training=training,
         )
 
+    def load_weights(self, filepath, **kwargs):
+        """Loads weights; see `keras.Model.load_weights`.
+
+        Raises:
+            ValueError: if they are those of another config.
+        """
+        try:
+            super().load_weights(filepath, **kwargs)
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f"{filepath} does not fit this backbone: it is no file of weights, or "
+                f"holds those of another config than {self.config}. Build the model "
+                f"from the ModelConfig that they were saved with. ({error})"
+            ) from error
+
     def get_config(self):
         config = keras.saving.serialize_keras_object(self.config)
         return {**super().get_config(), "config": config}
