@@ -27,7 +27,8 @@ def with_gradients(function, args):
         with tf.GradientTape() as tape:
             tape.watch(args)
             y = function(*args)
-        grads = tape.gradient(y, args)
+        # Policies without a router do not look at the logits.
+        grads = tape.gradient(y, args, unconnected_gradients="zero")
     return [numpy(y), *(numpy(g) for g in grads)]
 
 

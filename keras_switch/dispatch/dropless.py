@@ -17,7 +17,7 @@ from keras_switch.routing.part import Part
 # whatever its rows; each expert wastes half a block of rows. The two balance where
 # rows^2 is about 64 times the choices per expert (the wider the machine
 # is in arithmetic, the larger).
-BLOCKS = ((1, 16), (16, 32), (64, 64), (256, 128), (1024, 256))
+BLOCKS = ((2, 16), (16, 32), (64, 64), (256, 128), (1024, 256))
 
 
 @keras.saving.register_keras_serializable("keras_switch")

@@ -184,8 +184,9 @@ class SwitchFeedForward(Layer):
             token_ids=self._grouped_ids(token_ids),
         )
         if training:
-            for loss in policy.losses(assignment, training).values():
-                self.add_loss(loss)
+            losses = policy.losses(assignment, training).values()
+            if losses:
+                self.add_loss(sum(losses))
         self.expert_metrics.update_state(routing_metrics(assignment))
         return assignment
 

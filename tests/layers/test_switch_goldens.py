@@ -91,7 +91,7 @@ def mtf_policy(case):
             **argmax, priority="probability", **padding, **kwargs
         ),
         "top_2": lambda: GShardTop2(second_policy=AllSeconds(), **padding, **kwargs),
-        "ntlb": lambda: NoTokenLeftBehind(k=4, **argmax, **padding, **kwargs),
+        "ntlb": lambda: NoTokenLeftBehind(k=2, **argmax, **padding, **kwargs),
         "expert_selection": lambda: ExpertSelection(**padding, **kwargs),
     }[case["gating"]]()
 
