@@ -1,5 +1,6 @@
 """Where a run is told: progress bar, `metrics.jsonl`, TensorBoard."""
 
+import dataclasses
 import json
 import math
 import os
@@ -156,22 +157,14 @@ def read_records(file):
 
 def _line(record):
     """Returns a record as a line; JSON knows no NaN, so that becomes null."""
-    values = {
-        "step": record.step,
-        "split": record.split,
-        "seconds": round(record.seconds, 3),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "values": {
-            k: v if math.isfinite(v) else None for k, v in record.values.items()
-        },
-        "experts": record.experts,
-    }
-    return json.dumps(values) + "\n"
+    values = {k: v if math.isfinite(v) else None for k, v in record.values.items()}
+    line = {**dataclasses.asdict(record), "values": values}
+    return json.dumps({**line, "seconds": round(record.seconds, 3)}) + "\n"
 
 
 def _record(line):
     values = {k: math.nan if v is None else v for k, v in line["values"].items()}
-    return Record(line["step"], line["split"], values, line["experts"], line["seconds"])
+    return Record(**{**line, "values": values})
 
 
 def _is_interactive():

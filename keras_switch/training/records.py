@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 
 # Values of a step that are not means over tokens.
 _LAST, _MEAN, _SUM = ("learning_rate",), ("aux_loss", "grad_norm"), ("tokens",)
@@ -17,6 +18,7 @@ class Record:
         values: scalars by name.
         experts: by sparse layer, what `experts.expert_use` gives.
         seconds: since the run was started or resumed.
+        time: of day, UTC.
     """
 
     step: int
@@ -24,6 +26,7 @@ class Record:
     values: dict[str, float]
     experts: dict[str, dict] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
+    time: str = dataclasses.field(default_factory=lambda: _now())
 
 
 @dataclasses.dataclass
@@ -77,3 +80,7 @@ def _average(name, metrics, tokens):
         return math.fsum(values) / len(values)
     weighted = (v * w for v, w in zip(values, tokens, strict=True) if w)
     return math.fsum(weighted) / math.fsum(tokens)
+
+
+def _now():
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

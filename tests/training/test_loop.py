@@ -17,7 +17,7 @@ from keras_switch.training.schedules import InverseSquareRoot
 
 
 def trained(model_dir, steps, model=None, data=None, **kwargs):
-    model = model or h.sparse_model(expert_dropout_rate=0.3)
+    model = model or h.dense_model(dropout=0.3)
     options = {"log_every": 2, "observers": [], **kwargs}
     history = train(
         model,
@@ -46,18 +46,24 @@ def everything(model):
     return [v.numpy() for v in model.variables]
 
 
-@pytest.mark.parametrize("microbatches", [1, 2])
+@pytest.mark.parametrize(
+    ("make", "microbatches"),
+    [
+        (lambda: h.dense_model(dropout=0.3), 2),
+        # The router's jitter and the experts' dropout draw from seeds that move on.
+        (lambda: h.sparse_model(layers=1, expert_dropout_rate=0.3), 1),
+    ],
+)
 def test_ten_steps_are_five_a_fresh_start_and_five_more_bit_for_bit(
-    tmp_path, microbatches
+    tmp_path, make, microbatches
 ):
-    # The router's jitter and the experts' dropout draw from seeds that move on.
     keras.utils.set_random_seed(1)
-    straight, history = trained(None, 10, microbatches=microbatches)
+    straight, history = trained(None, 10, make(), microbatches=microbatches)
     keras.utils.set_random_seed(1)
-    trained(tmp_path, 5, microbatches=microbatches)
+    trained(tmp_path, 5, make(), microbatches=microbatches)
     keras.backend.clear_session()
     keras.utils.set_random_seed(2)
-    resumed, again = trained(tmp_path, 10, microbatches=microbatches)
+    resumed, again = trained(tmp_path, 10, make(), microbatches=microbatches)
     assert history.step == again.step == 10
     for one, other in zip(everything(straight), everything(resumed), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -90,9 +96,8 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
 
 def test_logs_evaluations_and_checkpoints_come_when_they_are_due(tmp_path):
     data = h.dataset(3, repeat=False, shuffle=False)
-    _, history = trained(
-        tmp_path, 7, log_every=3, eval_data=data, eval_every=4, save_every=5
-    )
+    every = {"log_every": 3, "eval_every": 4, "save_every": 5}
+    _, history = trained(tmp_path, 7, h.sparse_model(), eval_data=data, **every)
     told = [(record.step, record.split) for record in history.records]
     assert told == [
         (3, "train"),
