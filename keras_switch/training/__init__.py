@@ -6,8 +6,8 @@ from keras_switch.training.auxiliary import sum_over_layers as sum_over_layers
 from keras_switch.training.auxiliary import total_loss as total_loss
 from keras_switch.training.callbacks import ExpertLoad as ExpertLoad
 from keras_switch.training.checkpoints import Checkpoints as Checkpoints
-from keras_switch.training.evaluate import EvalStep as EvalStep
-from keras_switch.training.evaluate import evaluate as evaluate
+from keras_switch.training.evaluation import EvalStep as EvalStep
+from keras_switch.training.evaluation import evaluate as evaluate
 from keras_switch.training.experts import expert_use as expert_use
 from keras_switch.training.factoring import Factoring as Factoring
 from keras_switch.training.factoring import (
@@ -24,8 +24,8 @@ from keras_switch.training.loop import train as train
 from keras_switch.training.losses import TokenCrossEntropy as TokenCrossEntropy
 from keras_switch.training.losses import cross_entropy as cross_entropy
 from keras_switch.training.losses import token_losses as token_losses
-from keras_switch.training.observers import DivergenceGuard as DivergenceGuard
 from keras_switch.training.observers import Diverged as Diverged
+from keras_switch.training.observers import DivergenceGuard as DivergenceGuard
 from keras_switch.training.observers import Observer as Observer
 from keras_switch.training.records import History as History
 from keras_switch.training.records import Record as Record

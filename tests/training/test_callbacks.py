@@ -18,6 +18,7 @@ def test_fit_tells_the_load_of_every_expert_in_each_training_epoch(tmp_path, val
         data,
         epochs=2,
         verbose=0,
+        shuffle=False,
         validation_data=data.take(1) if validate else None,
         callbacks=[ExpertLoad(tmp_path)],
     ).history
@@ -37,4 +38,5 @@ def test_a_model_without_experts_is_refused(tmp_path):
     model = h.dense_model()
     model.compile("sgd", TokenCrossEntropy())
     with pytest.raises(ValueError, match="no SwitchFeedForward"):
-        model.fit(h.dataset(1, repeat=False), callbacks=[ExpertLoad(tmp_path)])
+        callbacks = [ExpertLoad(tmp_path)]
+        model.fit(h.dataset(1, repeat=False), callbacks=callbacks, shuffle=False)
