@@ -6,8 +6,8 @@ from keras_switch.training.auxiliary import sum_over_layers as sum_over_layers
 from keras_switch.training.auxiliary import total_loss as total_loss
 from keras_switch.training.callbacks import ExpertLoad as ExpertLoad
 from keras_switch.training.checkpoints import Checkpoints as Checkpoints
-from keras_switch.training.evaluation import EvalStep as EvalStep
-from keras_switch.training.evaluation import evaluate as evaluate
+from keras_switch.training.evaluate import EvalStep as EvalStep
+from keras_switch.training.evaluate import evaluate as evaluate
 from keras_switch.training.experts import expert_use as expert_use
 from keras_switch.training.factoring import Factoring as Factoring
 from keras_switch.training.factoring import (

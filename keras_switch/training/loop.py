@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_switch.training import experts
 from keras_switch.training.batches import build
 from keras_switch.training.checkpoints import Checkpoints
-from keras_switch.training.evaluation import EvalStep, evaluate
+from keras_switch.training.evaluate import EvalStep, evaluate
 from keras_switch.training.interruption import (
     Interrupted,
     Interruption,

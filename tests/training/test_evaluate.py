@@ -3,7 +3,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_switch.training.evaluation import EvalStep, evaluate
+from keras_switch.training.evaluate import EvalStep, evaluate
 from keras_switch.training.losses import TokenCrossEntropy
 
 
