@@ -53,7 +53,10 @@ def test_what_the_documents_name_is_there(name):
 def test_importing_it_pulls_in_nothing_heavy_beyond_keras_hub():
     # Keras itself imports JAX and others where they are installed.
     printed = subprocess.run(
-        [sys.executable, "-c", MODULES_ADDED], capture_output=True, text=True, check=True
+        [sys.executable, "-c", MODULES_ADDED],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     packages = {name.split(".")[0] for name in json.loads(printed.splitlines()[-1])}
     heavy = {"seqio", "t5", "jax", "pandas", "tensorflow_datasets", "sklearn", "gin"}

@@ -27,16 +27,6 @@ def language_model(config: models.ModelConfig, dtype: str = "float32"):
     return classes[config.architecture](backbone)
 
 
-def parameter_counts(network) -> tuple[int, int]:
-    """Returns how many weights a model has, and how many of them a token meets."""
-    idle = 0
-    for layer in models.sparse_layers(network):
-        unused = 1 - layer.routing.num_choices / layer.num_experts
-        idle += round(layer.experts.count_params() * unused)
-    total = network.count_params()
-    return total, total - idle
-
-
 def _policy(dtype):
     try:
         return keras.dtype_policies.get(dtype)

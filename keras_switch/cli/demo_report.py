@@ -2,10 +2,11 @@
 
 import json
 import pathlib
+import re
 import statistics
 
-from keras_switch.cli.building import language_model, parameter_counts
 from keras_switch.cli.table import table
+from keras_switch.models.count import count
 
 FILE = "results.json"
 BARS = " ▁▂▃▄▅▆▇█"
@@ -37,15 +38,15 @@ def _model(config, history, positions):
     """Returns the numbers of one run; `positions` is tokens a step, both sides."""
     seconds = seconds_per_step(history)
     last = history.last("eval")
-    total, active = parameter_counts(language_model(config))
+    weights = count(config)
     return {
         "steps": history.step,
         "loss": last["loss"],
         "perplexity": last["perplexity"],
         "accuracy": last["accuracy"],
         "dropped": last.get("dropped"),
-        "parameters": total,
-        "active_parameters": active,
+        "parameters": weights.total,
+        "active_parameters": weights.active,
         "seconds_per_step": seconds,
         "tokens_per_second": seconds and positions / seconds,
         "curve": list(zip(*history.curve("loss", "eval"), strict=True)),
@@ -83,10 +84,13 @@ def experts_over_steps(history) -> dict:
         "steps": [record.step for record in records],
         "load": {
             _short(layer): [record.experts[layer]["load"] for record in records]
-            for layer in records[0].experts
+            for layer in sorted(records[0].experts, key=_order)
         },
         "dropped": [record.values["dropped"] for record in records],
-        "held_out": {_short(k): v for k, v in evaluations[-1].experts.items()},
+        "held_out": {
+            _short(layer): evaluations[-1].experts[layer]
+            for layer in sorted(evaluations[-1].experts, key=_order)
+        },
     }
 
 
@@ -173,4 +177,15 @@ def write(results, folder) -> list[pathlib.Path]:
 
 def _short(layer):
     """Returns `encoder 1` for a path such as `.../encoder/block_1/...`."""
-    return layer
+    parts = layer.split("/")
+    blocks = [i for i, part in enumerate(parts) if re.fullmatch(r"block_\d+", part)]
+    if not blocks or not blocks[0]:
+        return layer
+    stack, block = parts[blocks[0] - 1 : blocks[0] + 1]
+    return f"{stack} {block.removeprefix('block_')}"
+
+
+def _order(layer):
+    """Sorts layers as data runs through them: the encoder comes first."""
+    stack, _, block = _short(layer).partition(" ")
+    return stack != "encoder", stack, int(block) if block.isdigit() else 0

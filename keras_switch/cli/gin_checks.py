@@ -5,6 +5,7 @@ read the bindings as data, collect every mistake, and name the place and the nea
 name.
 """
 
+import difflib
 import pathlib
 import re
 from collections.abc import Iterator
@@ -73,7 +74,7 @@ def unset_macros(config: Config) -> Iterator[Mistake]:
             files = [*_shipped_files_that_set(name)]
             remedy = f" or take a gin file that does: {', '.join(files)}" * bool(files)
             yield Mistake(
-                f"%{name} is not set.{_hint(name, config.macros)} Set it with "
+                f"%{name} is not set.{nearest(name, config.macros)} Set it with "
                 f"--gin.{name}=...{remedy}.",
                 readers[0].place,
             )
@@ -86,12 +87,13 @@ def unread_macros(config: Config) -> Iterator[Mistake]:
     command reads, so there only the near misses are.
     """
     readers = _readers(config)
+    read = {*readers, *OWN_MACROS}
     for name, binding in config.macros.items():
-        if name in readers or name in OWN_MACROS:
-            continue
-        near = _hint(name, {*readers, *OWN_MACROS})
-        if binding.place.file == gin_files.COMMAND_LINE or near:
-            hint = near or nearest(name, {*readers, *OWN_MACROS})
+        typed = binding.place.file == gin_files.COMMAND_LINE
+        if name not in read and (
+            typed or difflib.get_close_matches(name, read, 1, 0.8)
+        ):
+            hint = nearest(name, read)
             yield Mistake(f"nothing reads a macro {name!r}.{hint}", binding.place)
 
 
@@ -140,10 +142,6 @@ def _readers(config) -> dict[str, list[Binding]]:
             if name:
                 readers.setdefault(name, []).append(binding)
     return readers
-
-
-def _hint(name, known):
-    return nearest(name, [k for k in known if k != name]).partition(" Known:")[0]
 
 
 def _written(binding):

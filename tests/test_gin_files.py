@@ -1,0 +1,129 @@
+"""Every shipped gin file: it parses, its model builds, all that it sets is used."""
+
+import dataclasses
+
+import gin
+import pytest
+
+from keras_switch.cli import gin_calls, gin_checks, gin_files, gin_names
+from keras_switch.cli.building import language_model
+from keras_switch.models import PRESETS, Every
+
+ROOT = gin_files.config_root()
+MODELS = sorted(file.stem for file in (ROOT / "models").glob("*.gin"))
+OPTIMIZERS = sorted(file.stem for file in (ROOT / "optimizers").glob("*.gin"))
+TASKS = sorted(file.stem for file in (ROOT / "tasks").glob("*.gin"))
+ALL = sorted(file.relative_to(ROOT).as_posix() for file in ROOT.rglob("*.gin"))
+
+
+@pytest.fixture(autouse=True)
+def _gin():
+    gin_names.register()
+    yield
+    gin.clear_config()
+
+
+def trained(*files, model_dir="'here'"):
+    """Returns the configuration of `train` with these files, and what it would call."""
+    config = gin_files.read(files, [f"MODEL_DIR = {model_dir}"])
+    gin_checks.check(config, "train", gin_names.names())
+    config.bind()
+    return config, gin.get_configurable("train")()
+
+
+def unused(config, command):
+    keys = set(config.bindings) - gin_calls.used_bindings(config, command)
+    return {config.bindings[key].place for key in keys}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_file_gives_the_preset_of_its_name_and_uses_all_it_sets(name):
+    config, call = trained(
+        f"models/{name}.gin", "runs/pretrain.gin", "tasks/pydocs_lm.gin"
+    )
+    assert call.keywords["model"] == PRESETS[name].config
+    assert not unused(config, "train")
+
+
+def test_every_preset_has_a_model_file():
+    assert set(MODELS) == set(PRESETS)
+
+
+def small(config):
+    """Returns a config with the parts of another, in two layers of a few units."""
+    sizes = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 2}
+    sparse = config.sparse and dataclasses.replace(
+        config.sparse, num_experts=2, placement=Every(2)
+    )
+    return dataclasses.replace(config, vocab_size=128, sparse=sparse, **sizes)
+
+
+# Files whose models have the same parts build the same layers: one of each will do.
+KINDS = {repr(small(row.config)): name for name, row in PRESETS.items()}
+
+
+@pytest.mark.parametrize("name", sorted(KINDS.values()))
+def test_the_model_of_a_file_builds_at_depth_two(name):
+    _, call = trained(f"models/{name}.gin", "runs/pretrain.gin", "tasks/pydocs_lm.gin")
+    model = language_model(small(call.keywords["model"]))
+    assert model.count_params() > 0
+    assert bool(model.losses) is False
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_file_is_taken_in_place_of_the_default(name):
+    config, call = trained(
+        "models/t5_tiny.gin",
+        "runs/pretrain.gin",
+        f"optimizers/{name}.gin",
+        "tasks/pydocs_lm.gin",
+    )
+    wanted = "adam_w" if name == "adamw" else "adafactor"
+    assert call.keywords["optimizer"].name == wanted
+    places = {place.file for place in unused(config, "train")}
+    assert not any(place.endswith(f"{name}.gin") for place in places)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_file_names_a_task_and_gives_lengths_for_its_features(name):
+    import seqio
+
+    config, call = trained(
+        "models/t5_tiny.gin", "runs/pretrain.gin", f"tasks/{name}.gin"
+    )
+    data = call.keywords["data"]
+    assert not unused(config, "train")
+    features = seqio.get_mixture_or_task(data.task).output_features
+    assert set(data.lengths) == set(features)
+
+
+def test_the_evaluation_uses_all_that_its_file_sets():
+    config = gin_files.read(
+        ["models/switch_tiny.gin", "tasks/pydocs_lm.gin", "runs/eval.gin"],
+        ["MODEL_DIR = 'here'", "BATCH_SIZE = 8"],
+    )
+    gin_checks.check(config, "evaluate", gin_names.names())
+    assert not unused(config, "evaluate")
+
+
+def test_the_demo_compares_models_that_differ_in_nothing_but_experts():
+    config = gin_files.read(["runs/demo.gin"])
+    gin_checks.check(config, "demo", gin_names.names())
+    assert not unused(config, "demo")
+    config.bind()
+    call = gin.get_configurable("demo")().keywords
+    assert call["sparse"] == PRESETS["switch_tiny"].config
+    assert call["dense"] == dataclasses.replace(call["sparse"], sparse=None)
+    assert call["optimizer"]() is not call["optimizer"]()
+
+
+@pytest.mark.parametrize("file", ALL)
+def test_a_file_begins_by_saying_what_it_is(file):
+    lines = (ROOT / file).read_text().splitlines()
+    assert lines[0].startswith("# ")
+    assert max(map(len, lines)) <= 90
+
+
+def test_nothing_in_the_folder_hides_gin_config():
+    assert not [*ROOT.rglob("__init__.py")]
+    assert hasattr(gin, "external_configurable")
