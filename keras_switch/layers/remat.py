@@ -25,10 +25,8 @@ def rematerialized(layer, call, inputs):
         scalars.
     """
     # Read before the call: going backward, the variables have moved on.
-    states = [
-        (state, ops.copy(state.value))
-        for state in layer.non_trainable_variables
-    ]
+    variables = (*layer.non_trainable_variables, *layer.metrics_variables)
+    states = [(state, ops.copy(state.value)) for state in variables]
     # A TensorFlow variable is watched where it is read. Elsewhere, and in Keras's
     # stateless calls, the value of a weight is an input like any other.
     weights = [
