@@ -228,7 +228,7 @@ def hf_forward(model, batch):
     return model.head(decoded), encoded
 
 
-def run_stack(backbone, stack, ids, mask, **given):
+def run_stack(backbone, stack, ids, mask, real=None, **given):
     """Returns a stack's output with masks that segments cannot say.
 
     Args:
@@ -236,6 +236,7 @@ def run_stack(backbone, stack, ids, mask, **given):
         stack: its encoder or decoder.
         ids: `(B, L)` int.
         mask: `(B or 1, 1, Q, Kl)` bool, of self-attention.
+        real: `(B, L)` int, 0 for padding, which every block then gets as zeros.
         **given: further arguments of the blocks.
     """
     ids = ops.cast(ids, "int32")
@@ -243,7 +244,8 @@ def run_stack(backbone, stack, ids, mask, **given):
     bias = stack.position(at, at)
     x = backbone.token_embedding(ids)
     for block in stack.blocks:
-        x = block(x, mask=mask, bias=bias, **given)
+        x = x if real is None else x * ops.cast(real, x.dtype)[..., None]
+        x = block(x, segments=real, mask=mask, bias=bias, **given)
     return stack.final_norm(x)
 
 

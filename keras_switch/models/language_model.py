@@ -62,6 +62,11 @@ class LanguageModel(BuiltInPresets):
             **kwargs,
         )
 
+    def compile_from_config(self, config):
+        """Prepares training as a saved model was prepared; the sampler is not saved."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
     def fit(self, *args, **kwargs):
         """Trains; see `keras.Model.fit`."""
         # KerasHub turns arrays into a dataset, about whose order Keras would warn.

@@ -1,5 +1,7 @@
 """Text to token ids as T5 numbers them."""
 
+import pathlib
+
 import keras
 import keras_hub
 
@@ -55,6 +57,10 @@ class SwitchTokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
                 f"this SentencePiece model has {ids}. Train it with pad_id=0, "
                 "eos_id=1, unk_id=2 and bos_id=-1."
             )
+
+    def load_assets(self, dir_path):
+        # KerasHub would leave the file open.
+        self.set_proto((pathlib.Path(dir_path) / self.file_assets[0]).read_bytes())
 
     @property
     def num_sentinels(self) -> int:
