@@ -62,6 +62,12 @@ class LanguageModel(BuiltInPresets):
             **kwargs,
         )
 
+    def get_compile_config(self):
+        # Its slots are saved next; a model that is loaded has them.
+        if self.compiled and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().get_compile_config()
+
     def compile_from_config(self, config):
         """Prepares training as a saved model was prepared; the sampler is not saved."""
         self.compile(**keras.saving.deserialize_keras_object(config))
