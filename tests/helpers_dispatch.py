@@ -19,7 +19,7 @@ def with_gradients(function, args):
         import jax
 
         every = tuple(range(len(args)))
-        y, grads = jax.value_and_grad(function, every)(*args)
+        y, grads = jax.jit(jax.value_and_grad(function, every))(*args)
     else:
         import tensorflow as tf
 
@@ -64,7 +64,7 @@ def step(layer, x, cotangent, more=None, **kwargs):
             return total(x, y, losses), (y, losses)
 
         values = [v.value for v in weights]
-        differentiated = jax.grad(loss, (0, 1), has_aux=True)
+        differentiated = jax.jit(jax.grad(loss, (0, 1), has_aux=True))
         (dx, grads), (y, losses) = differentiated(x, values)
     else:
         import tensorflow as tf
