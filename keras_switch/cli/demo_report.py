@@ -9,7 +9,7 @@ from keras_switch.cli.table import table
 from keras_switch.models.count import count
 
 FILE = "results.json"
-BARS = " ▁▂▃▄▅▆▇█"
+BARS = "▁▂▃▄▅▆▇█"
 
 
 def results(configs, histories, data) -> dict:
