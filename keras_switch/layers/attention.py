@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_switch.layers.base import Layer
 from keras_switch.layers.dropout import SequenceDropout
+from keras_switch.routing.softmax import softmax
 
 MASKED = -1e9  # Mesh TensorFlow's; finite, and so is a row without any visible key
 
@@ -198,7 +199,7 @@ def _softmax(logits):
     """Returns the softmax over keys; of a single key without Keras's warning."""
     if logits.shape[-1] == 1:
         return ops.ones_like(logits)
-    return ops.softmax(logits, axis=-1)
+    return softmax(logits, axis=-1)
 
 
 def _swap_heads(x):

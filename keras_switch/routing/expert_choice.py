@@ -17,6 +17,7 @@ from keras_switch.routing.exploration import Sample
 from keras_switch.routing.part import at_least
 from keras_switch.routing.policy import RouterPolicy
 from keras_switch.routing.queues import real_tokens
+from keras_switch.routing.softmax import softmax
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ class ExpertChoice(_ExpertsChoose):
     """
 
     def _scored(self, logits, mask):
-        probs = ops.softmax(logits)
+        probs = softmax(logits)
         if mask is None:
             return probs, probs
         real = real_tokens(mask)[..., None]
@@ -131,10 +132,10 @@ class ExpertSelection(_ExpertsChoose):
         return losses.over_groups(per_group, real)
 
     def _scored(self, logits, mask):
-        probs = ops.softmax(logits)
+        probs = softmax(logits)
         if mask is not None:
             logits = logits - 1e9 * (1 - real_tokens(mask))[..., None]
-        return probs, ops.softmax(logits, axis=1)
+        return probs, softmax(logits, axis=1)
 
     def _gates(self, scores, chosen):
         takers = ops.maximum(ops.sum(chosen, axis=-1, keepdims=True), 1.0)

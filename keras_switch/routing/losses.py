@@ -10,6 +10,8 @@ import math
 
 from keras import ops
 
+from keras_switch.routing.softmax import softmax
+
 PADDINGS = (
     "masked",
     "mesh_tensorflow",
@@ -83,7 +85,7 @@ def importance_loss(logits, real):
         logits: `(G, S, E)` float32, before noise.
         real: `(G, S)` float32, 1 for real tokens, 0 for padding.
     """
-    importance = ops.sum(ops.softmax(logits) * real[..., None], axis=1)  # (G, E)
+    importance = ops.sum(softmax(logits) * real[..., None], axis=1)  # (G, E)
     return over_groups(_variation(importance), real)
 
 

@@ -12,6 +12,7 @@ from keras_switch.routing.assignment import Assignment
 from keras_switch.routing.expert_choice import experts_of_all, refuse_sampling
 from keras_switch.routing.policy import RouterPolicy
 from keras_switch.routing.queues import real_tokens
+from keras_switch.routing.softmax import softmax
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -40,7 +41,7 @@ class Soft(RouterPolicy):
         del token_ids
         logits, mask = self._prepared(logits, mask)
         noisy = self._noisy(logits, training, seed)
-        probs = ops.softmax(noisy)
+        probs = softmax(noisy)
         real = ops.ones_like(probs[..., 0])
         if mask is not None:
             real = real_tokens(mask)

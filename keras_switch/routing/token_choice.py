@@ -17,6 +17,7 @@ from keras_switch.routing.exploration import Exploration, InputJitter, LogitNois
 from keras_switch.routing.part import at_least, one_of
 from keras_switch.routing.policy import RouterPolicy
 from keras_switch.routing.queues import indicator, places, real_tokens
+from keras_switch.routing.softmax import softmax
 
 PRIORITIES = ("position", "probability")
 BALANCES = ("first", "all")
@@ -64,7 +65,7 @@ class TokenChoice(RouterPolicy):
         self._check_choices(logits.shape[-1])
         noisy = self._noisy(logits, training, seed)
         scores = self.exploration.scores(noisy, seed) if training else noisy
-        probs = ops.softmax(noisy)
+        probs = softmax(noisy)
         if self.padding == "flaxformer_scatter_ignore" and mask is not None:
             probs = probs * real_tokens(mask)[..., None]
         routed = None if self.padding == "flaxformer_scatter_ignore" else mask

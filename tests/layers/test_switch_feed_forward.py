@@ -84,7 +84,6 @@ def test_it_serves_tokens_in_order_until_experts_are_full(x, mask, masked, form)
 
 
 @pytest.mark.parity
-@pytest.mark.filterwarnings("ignore:.*softmax over axis")
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_one_expert_with_gate_one_is_the_dense_layer(x, form):
     capacity = CapacityFactor(train=1, eval=1)
