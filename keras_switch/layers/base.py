@@ -19,9 +19,9 @@ class Layer(keras.layers.Layer):
         super().__init__(**kwargs)
         if self.variable_dtype == "float16":
             raise ValueError(
-                f"{self.name!r} got the dtype policy 'float16': weights kept in float16 "
-                "lose small updates and overflow. Use 'mixed_float16' (float32 weights, "
-                "loss scaling) or, better, 'mixed_bfloat16' or 'bfloat16'."
+                f"{self.name!r} got the dtype policy 'float16': weights kept in "
+                "float16 lose small updates and overflow. Use 'mixed_float16' (float32 "
+                "weights, loss scaling) or, better, 'mixed_bfloat16' or 'bfloat16'."
             )
         self.supports_masking = True
 
@@ -31,8 +31,8 @@ class Layer(keras.layers.Layer):
         Args:
             name: name of the weight.
             shape: its shape, all sizes known.
-            dims: the name of each axis (`"d_model"`, `"experts"`, ...), or `None` for an
-                axis that is never split. Kept on the weight as `weight.dims`.
+            dims: the name of each axis (`"d_model"`, `"experts"`, ...), or `None` for
+                an axis that is never split. Kept on the weight as `weight.dims`.
             initializer: anything `keras.initializers.get` takes.
             **kwargs: further arguments of `keras.layers.Layer.add_weight`.
 
