@@ -1,12 +1,14 @@
-# make setup | demo | test | test-slow | bench | lint
+# make setup | demo | test | test-slow | test-jax | bench | lint
 # PYTHON chooses the interpreter of the environment: make setup PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# A file's tests stay in one process, where they share TensorFlow's start and traces.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test test-slow bench lint
+.PHONY: setup demo test test-slow test-jax bench lint
 
 setup: $(READY)
 
@@ -19,10 +21,14 @@ demo: $(READY)
 	$(BIN)/keras-switch demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
+
+# The parity tests on Keras's other backend.
+test-jax: $(READY)
+	KERAS_BACKEND=jax $(PYTEST) -m parity tests/routing tests/dispatch tests/layers tests/models
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

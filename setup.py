@@ -35,7 +35,7 @@ EXTRAS = {
     "serving": ["tensorflow-serving-api"],
 }
 EXTRAS["test"] = [
-    *("build", "hypothesis", "jax", "pytest", "pytest-timeout", "ruff"),
+    *("build", "hypothesis", "jax", "pytest", "pytest-timeout", "pytest-xdist", "ruff"),
     *EXTRAS["convert"],
     *EXTRAS["plot"],
 ]
