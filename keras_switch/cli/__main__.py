@@ -7,6 +7,7 @@ import traceback
 from keras_switch.cli import command
 from keras_switch.cli import flags as command_line
 from keras_switch.cli.errors import ConfigError
+from keras_switch.training import Diverged, Interrupted
 
 PACKAGE = pathlib.Path(__file__).parent.parent
 
@@ -18,26 +19,27 @@ def main(arguments=None) -> int:
         arguments: words of the command line; by default those of this process.
 
     Returns:
-        0; 2 if the configuration or the input is wrong, after one message; 130 if the
-        user stopped it.
+        0; 2 if the configuration or the input is wrong, 1 if the run diverged, both
+        after one message; 130 if the user stopped it.
     """
     flags = command_line.parse(sys.argv[1:] if arguments is None else arguments)
     try:
         command.run(flags)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, Diverged) as error:
         if flags.debug or not _explains_itself(error):
             raise
         print(f"\nkeras-switch {flags.command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        return 1 if isinstance(error, Diverged) else 2
+    except KeyboardInterrupt as stop:
+        if not isinstance(stop, Interrupted):  # which has said how to go on
+            print("\nStopped before the first step.", file=sys.stderr)
         return 130
     return 0
 
 
 def _explains_itself(error) -> bool:
     """Returns whether the message is meant for a user: ours, or a file's or disk's."""
-    if isinstance(error, (ConfigError, OSError)):
+    if isinstance(error, (ConfigError, OSError, Diverged)):
         return True
     last = traceback.extract_tb(error.__traceback__)[-1].filename
     return PACKAGE in pathlib.Path(last).parents

@@ -6,7 +6,7 @@ import re
 
 import gin
 
-from keras_switch.cli import gin_checks, gin_files, gin_names
+from keras_switch.cli import gin_checks, gin_files, gin_names, gin_types
 from keras_switch.cli.errors import ConfigError, Mistake, Place
 from keras_switch.cli.flags import Flags
 from keras_switch.cli.gin_files import Config
@@ -81,13 +81,15 @@ def _bindings(flags):
 
 def _modules(config):
     """Yields the modules that the macro MODULES names, and the place that does."""
-    if "MODULES" in config.macros:
-        binding = config.macros["MODULES"]
-        names = binding.value
-        if isinstance(names, str):
-            names = [names]
-        for name in names:
-            yield name, binding.place
+    binding = config.macros.get("MODULES")
+    if binding is None:
+        return
+    names = [binding.value] if isinstance(binding.value, str) else binding.value
+    if not gin_types.fits(names, list[str]):
+        message = f"MODULES must be a list of names of modules, not {names!r}."
+        raise ConfigError([Mistake(message, binding.place)])
+    for name in names:
+        yield name, binding.place
 
 
 def _explained(error, config) -> Mistake:

@@ -39,25 +39,52 @@ def draw(results, folder) -> list[pathlib.Path]:
 
 
 def _losses(axes, results):
-    colours = (DENSE_COLOUR, SPARSE_COLOUR)
-    for (name, model), colour in zip(results["models"].items(), colours, strict=True):
-        axes.plot(*zip(*model["train_curve"], strict=True), color=colour, alpha=0.25)
-        steps, losses = zip(*model["curve"], strict=True)
-        axes.plot(steps, losses, color=colour, marker="o", markersize=4, linewidth=2)
-        axes.annotate(
-            f"{name}  {losses[-1]:.3f}",
-            (steps[-1], losses[-1]),
-            xytext=(8, 0),
-            textcoords="offset points",
-            color=colour,
-            fontweight="bold",
-            va="center",
-            annotation_clip=False,
-        )
+    """Draws the curves of both models, and how early the second is as good."""
+    dense, sparse = results["models"].items()
+    _curve(axes, *dense, DENSE_COLOUR, above=True)
+    _curve(axes, *sparse, SPARSE_COLOUR, above=False)
+    _meeting(axes, results, dense[1]["curve"][-1])
+    held_out = [loss for _, m in (dense, sparse) for _, loss in m["curve"]]
+    room = 0.1 * (max(held_out) - min(held_out)) + 0.05
+    axes.set_ylim(min(held_out) - room, max(held_out) + room)
+    axes.set_xlim(0)
     axes.set_xlabel("steps")
     axes.set_ylabel("loss, nats per token")
     axes.set_title("Held-out loss (pale: training)", loc="left", color=GREY)
     axes.grid(axis="y", alpha=0.25)
+
+
+def _curve(axes, name, model, colour, above):
+    axes.plot(*zip(*model["train_curve"], strict=True), color=colour, alpha=0.25)
+    steps, losses = zip(*model["curve"], strict=True)
+    axes.plot(steps, losses, color=colour, marker="o", markersize=4, linewidth=2)
+    axes.annotate(
+        f"{name}  {losses[-1]:.3f}",
+        (steps[-1], losses[-1]),
+        xytext=(8, 2 if above else -2),
+        textcoords="offset points",
+        color=colour,
+        fontweight="bold",
+        va="bottom" if above else "top",
+        annotation_clip=False,
+    )
+
+
+def _meeting(axes, results, end):
+    """Draws a line from the dense end back to where the sparse one was there."""
+    sooner, (steps, loss) = results["steps_to_dense_loss"], end
+    if sooner is None or sooner >= steps:
+        return
+    axes.plot([sooner, steps], [loss, loss], color=GREY, linestyle=":", linewidth=1.2)
+    axes.annotate(
+        f"{sooner:,} steps",
+        (sooner, loss),
+        xytext=(0, -6),
+        textcoords="offset points",
+        color=GREY,
+        ha="right",
+        va="top",
+    )
 
 
 def _loads(figure, results):
@@ -76,11 +103,12 @@ def _loads(figure, results):
             extent=(0, experts["steps"][-1], 0.5, num_experts + 0.5),
             interpolation="nearest",
         )
-        axes.set_ylabel(layer.replace(" ", "\n"), rotation=0, ha="right", va="center")
+        axes.set_ylabel(layer, color=GREY)
         axes.set_yticks([1, num_experts])
-    strips[0].set_title("Load of every expert", loc="left", color=GREY)
+    strips[0].set_title("Load of every expert, by layer", loc="left", color=GREY)
     strips[-1].set_xlabel("steps")
-    bar = figure.colorbar(image, ax=strips, label="multiple of an even share")
+    bar = figure.colorbar(image, ax=strips, ticks=[0, 1, 2], fraction=0.04, pad=0.02)
+    bar.ax.set_yticklabels(["idle", "even", "twice"])
     bar.outline.set_visible(False)
 
 

@@ -35,7 +35,7 @@ def check(config: Config, command: str, known: tuple[str, ...]):
             and required values that are missing.
     """
     mistakes = [*unknown_names(config, known), *unset_macros(config)]
-    mistakes += unread_macros(config)
+    mistakes += [*unread_macros(config), *circular_macros(config)]
     if not mistakes:  # what follows looks through references and macros
         mistakes = [*missing_values(config, command), *wrong_kinds(config)]
     if mistakes:
@@ -95,6 +95,20 @@ def unread_macros(config: Config) -> Iterator[Mistake]:
         ):
             hint = nearest(name, read)
             yield Mistake(f"nothing reads a macro {name!r}.{hint}", binding.place)
+
+
+def circular_macros(config: Config) -> Iterator[Mistake]:
+    """Yields macros whose value is, in the end, themselves."""
+    for name, binding in config.macros.items():
+        seen, todo = set(), [binding]
+        while todo:
+            for leaf in leaves(todo.pop().value):
+                read = gin_types.macro_name(leaf)
+                if read in config.macros and read not in seen:
+                    seen.add(read)
+                    todo.append(config.macros[read])
+        if name in seen:
+            yield Mistake(f"%{name} is made of itself.", binding.place)
 
 
 def missing_values(config: Config, command: str) -> Iterator[Mistake]:

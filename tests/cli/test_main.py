@@ -134,6 +134,7 @@ def test_eval_of_a_folder_without_a_run_is_refused(tmp_path, capsys, run):
         ({"LENGTHS": "{'inputs': 16}"}, "targets"),
         ({"ModelConfig.architecture": "encoder-decodr"}, "encoder-decoder"),
         ({"DTYPE": "float23"}, "no dtype policy 'float23'"),
+        ({"MODULES": 3}, "MODULES must be a list of names of modules, not 3"),
         ({"MODULES": "['no_such_module']"}, "cannot import 'no_such_module'"),
     ],
 )
@@ -157,6 +158,24 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert train(tmp_path / "file") == 2
     assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_ends_with_advice_and_code_1(tmp_path, capsys):
+    # Such a step is beyond float32, so the second loss is no number.
+    change = {"Adafactor.learning_rate": 1e38, "Adafactor.clipping_threshold": None}
+    assert train(tmp_path / "run", **change) == 1
+    message = capsys.readouterr().err
+    assert "lower learning rate" in message
+    assert "Traceback" not in message
+
+
+def test_a_stop_by_the_user_ends_with_code_130(monkeypatch, capsys):
+    def stopped(flags):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_switch.cli.command.run", stopped)
+    assert main(["demo"]) == 130
+    assert "Stopped before the first step" in capsys.readouterr().err
 
 
 def test_debug_shows_where_an_error_came_from(tmp_path):
