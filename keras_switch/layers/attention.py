@@ -166,7 +166,7 @@ class Attention(Layer):
         if mask is not None:
             # A sum, not ops.where: TensorFlow's broadcasting choice uses one thread.
             logits = logits + MASKED * (1 - ops.cast(mask, "float32"))
-        probs = ops.cast(_softmax(logits), self.compute_dtype)
+        probs = ops.cast(softmax(logits), self.compute_dtype)
         probs = self.dropout(probs, training=training)
         probs = ops.reshape(
             probs, (-1, self.kv_heads, *self._rows(length), ops.shape(key)[2])
@@ -193,13 +193,6 @@ class Attention(Layer):
                 "keras_switch.layers.attention_mask makes one."
             )
         return mask
-
-
-def _softmax(logits):
-    """Returns the softmax over keys; of a single key without Keras's warning."""
-    if logits.shape[-1] == 1:
-        return ops.ones_like(logits)
-    return softmax(logits, axis=-1)
 
 
 def _swap_heads(x):
