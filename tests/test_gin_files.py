@@ -100,7 +100,7 @@ def test_a_task_file_names_a_task_and_gives_lengths_for_its_features(name):
 def test_the_evaluation_uses_all_that_its_file_sets():
     config = gin_files.read(
         ["models/switch_tiny.gin", "tasks/pydocs_lm.gin", "runs/eval.gin"],
-        ["MODEL_DIR = 'here'", "BATCH_SIZE = 8"],
+        ["MODEL_DIR = 'here'", "BATCH_SIZE = 8", "SEED = 0", "DTYPE = 'float32'"],
     )
     gin_checks.check(config, "evaluate", gin_names.names())
     assert not unused(config, "evaluate")

@@ -58,8 +58,7 @@ def parse(arguments: list[str]) -> Flags:
         command=rest.command,
         gin_files=tuple(rest.gin_file),
         bindings=(*rest.gin_bindings, *(a.removeprefix("--gin.") for a in bound)),
-        search_paths=tuple(rest.gin_search_paths.split(","))
-        * bool(rest.gin_search_paths),
+        search_paths=tuple(filter(None, rest.gin_search_paths.split(","))),
         model_dir=rest.model_dir,
         dry_run=rest.dry_run,
         debug=rest.debug,

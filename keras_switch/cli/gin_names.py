@@ -61,7 +61,7 @@ KERAS = (
 
 def names() -> tuple[str, ...]:
     """Returns the names, to be suggested in place of unknown ones."""
-    return tuple(thing.__name__ for thing in (*OURS, *KERAS))
+    return (*COMMANDS.values(), *(thing.__name__ for thing in (*OURS, *KERAS)))
 
 
 @functools.cache
