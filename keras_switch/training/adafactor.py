@@ -5,6 +5,8 @@ factors the last two axes whatever their size, keeps a slot of full size beside 
 factored ones (so that it saves no memory), and knows no stacked axes.
 """
 
+import math
+
 import keras
 from keras import ops
 
@@ -84,17 +86,21 @@ class Adafactor(keras.optimizers.Optimizer):
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         plan, momentum = self._plans[index], self._momenta[index]
-        gradient = ops.cast(dense(gradient), "float32")
-        update = gradient * self._preconditioner(gradient, index)
-        if self.clipping_threshold is not None:
-            rms = _rms(update, plan.clipped)
-            update = update / ops.maximum(1.0, rms / self.clipping_threshold)
+        gradient = ops.reshape(ops.cast(dense(gradient), "float32"), variable.shape)
+        squared = ops.square(gradient)
+        factors = self._factors(squared, index)
         step_size = ops.cast(learning_rate, "float32")
+        if self.clipping_threshold is not None:
+            rms = ops.sqrt(_mean_square(squared, factors, plan))
+            step_size = step_size / ops.maximum(1.0, rms / self.clipping_threshold)
         if self.multiply_by_parameter_scale:
             weight = ops.cast(ops.convert_to_tensor(variable), "float32")
-            scale = _rms(weight, plan.scaled)
-            step_size = step_size * ops.maximum(scale, self.epsilon_2)
-        update = step_size * update
+            square = ops.mean(ops.square(weight), axis=plan.scaled, keepdims=True)
+            step_size = step_size * ops.maximum(ops.sqrt(square), self.epsilon_2)
+        # All that is small is multiplied first: few passes over the whole weight.
+        update = gradient * (factors[0] * step_size)
+        for factor in factors[1:]:
+            update = update * factor
         if momentum is not None:
             update = self.beta_1 * momentum + (1.0 - self.beta_1) * update
             self.assign(momentum, update)
@@ -142,17 +148,25 @@ class Adafactor(keras.optimizers.Optimizer):
         slot.dims = tuple(dims[axis] for axis in axes)
         return slot
 
-    def _preconditioner(self, gradient, index):
-        """Moves the second moments on; returns one over the root of their estimate."""
-        plan, slots = self._plans[index], self._moments[index]
-        squared = ops.square(gradient) + self.epsilon_1
+    def _factors(self, squared, index):
+        """Moves the second moments on.
+
+        Returns:
+            Tensors that the gradient is to be multiplied by: factors of rows and of
+            columns, or one for every entry.
+        """
+        plan, slots, epsilon = self._plans[index], self._moments[index], self.epsilon_1
         if plan.rows is None:
-            return ops.rsqrt(self._moved(slots[0], squared))
-        rows = self._moved(slots[0], ops.mean(squared, axis=plan.columns))
-        columns = self._moved(slots[1], ops.mean(squared, axis=plan.rows))
-        rows, columns = (_expand(rows, plan.columns), _expand(columns, plan.rows))
+            return [ops.rsqrt(self._moved(slots[0], squared + epsilon))]
+        rows = ops.mean(squared, axis=plan.columns) + epsilon
+        columns = ops.mean(squared, axis=plan.rows) + epsilon
+        rows = _expand(self._moved(slots[0], rows), plan.columns)
+        columns = _expand(self._moved(slots[1], columns), plan.rows)
         mean = ops.mean(rows, axis=plan.rows, keepdims=True)
-        return ops.rsqrt(rows / mean) * ops.rsqrt(columns)
+        # A row of zeros beside huge gradients: neither 1 / 0 nor a product of factors
+        # that overflows, in whatever order a compiler multiplies.
+        of_rows = ops.minimum(ops.sqrt(mean) * ops.rsqrt(rows), 1e18)
+        return [of_rows, ops.rsqrt(columns)]
 
     def _moved(self, slot, value):
         """Moves a slot towards `value` by what is left of 1 after the decay."""
@@ -167,9 +181,27 @@ class Adafactor(keras.optimizers.Optimizer):
         return 1.0 - ops.power(ops.maximum(t, 0.0) + 1.0, -self.decay_exponent)
 
 
-def _rms(x, axes):
-    """Returns the root mean square over these axes, kept as axes of size one."""
-    return ops.sqrt(ops.mean(ops.square(x), axis=axes, keepdims=True))
+def _mean_square(squared, factors, plan):
+    """Returns the mean square of the update over the axes `plan.clipped`, kept as ones.
+
+    Args:
+        squared: squared gradient.
+        factors: of `Adafactor._factors`.
+        plan: of the weight.
+    """
+    squares = [ops.square(factor) for factor in factors]
+    if plan.rows is None:
+        return ops.mean(squared * squares[0], axis=plan.clipped, keepdims=True)
+    letters = "abcdefgh"[: len(squared.shape)]
+    of_rows = "".join(x for i, x in enumerate(letters) if i not in plan.columns)
+    of_columns = "".join(x for i, x in enumerate(letters) if i not in plan.rows)
+    columns = ops.squeeze(squares[1], axis=plan.rows)
+    # A product of matrices reads the weight once and writes nothing of its size.
+    sums = ops.einsum(f"{letters},{of_columns}->{of_rows}", squared, columns)
+    sums = ops.sum(
+        _expand(sums, plan.columns) * squares[0], axis=plan.clipped, keepdims=True
+    )
+    return sums / math.prod(squared.shape[axis] for axis in plan.clipped)
 
 
 def _expand(x, axes):

@@ -230,6 +230,17 @@ def test_bfloat16_weights_are_updated_by_float32_arithmetic():
     assert {slot.dtype for slot in optimizer._moments[0]} == {"float32"}
 
 
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
+def test_rows_and_columns_without_gradient_stay_and_spoil_nothing(size):
+    gradient = np.zeros((4, 3), "float32")
+    gradient[1, :2] = size
+    optimizer = Adafactor(0.1, T5XFactoring(2))
+    values = steps(optimizer, [weight(np.ones((4, 3)))], [[gradient]] * 3)[-1][0]
+    moved = values != 1
+    np.testing.assert_array_equal(moved, gradient != 0)
+    assert np.isfinite(values).all()
+
+
 def test_the_sparse_gradient_of_an_embedding_counts_repeated_rows_once_each():
     table = np.ones((4, 2), "float32")
     dense = np.array([[0, 0], [3, 3], [0, 0], [1, 1]], "float32")
