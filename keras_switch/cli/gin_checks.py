@@ -35,9 +35,10 @@ def check(config: Config, command: str, known: tuple[str, ...]):
             and required values that are missing.
     """
     mistakes = [*unknown_names(config, known), *unset_macros(config)]
-    mistakes += [*unread_macros(config), *circular_macros(config)]
+    mistakes += circular_macros(config)
     if not mistakes:  # what follows looks through references and macros
         mistakes = [*missing_values(config, command), *wrong_kinds(config)]
+    mistakes += unread_macros(config)
     if mistakes:
         raise ConfigError(mistakes)
 

@@ -167,6 +167,13 @@ def test_all_mistakes_are_listed_at_once(folder):
     )
 
 
+def test_a_misspelt_macro_and_the_value_that_is_missing_for_it_come_together(folder):
+    folder(a=GOOD + "HOURS = %gin.REQUIRED\n")
+    message = refusal(bindings=["HUORS=3"])
+    assert "HOURS must be set" in message
+    assert "Did you mean 'HOURS'?" in message
+
+
 def test_a_macro_that_nothing_sets_is_refused_where_it_is_read(folder):
     folder(a=GOOD)
     message = refusal(bindings=())
