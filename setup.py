@@ -40,6 +40,10 @@ EXTRAS["test"] = [
     *EXTRAS["plot"],
 ]
 EXTRAS["all"] = sorted({name for names in EXTRAS.values() for name in names})
+# Peers of benchmarks/, see its README; too heavy for "all". tf-models-official goes in
+# without its dependencies: its MoE layer needs no more than this.
+EXTRAS["model-garden"] = ["tf_keras>=2.20,<2.22"]
+EXTRAS["bench"] = ["torch", "transformers>=5"]
 
 setuptools.setup(
     name="keras-switch",

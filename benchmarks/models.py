@@ -148,7 +148,7 @@ def _hugging_face_model(transformers, config, shape):
         decoder_start_token_id=0,
     )
     model = transformers.SwitchTransformersForConditionalGeneration(options)
-    ours = models.count_parameters(config)
+    ours = models.count(config).total
     theirs = sum(p.numel() for p in model.parameters())
     if theirs != ours:
         raise ValueError(
