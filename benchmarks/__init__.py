@@ -2,3 +2,7 @@
 
 Run from a checkout: `python -m benchmarks.layer`, or all of them by `make bench`.
 """
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
