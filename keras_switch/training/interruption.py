@@ -44,11 +44,12 @@ class Interruption:
     def _note(self, signum, frame):
         self.signal = signum
         self._restore()
+        # Also in a process that was started in the background, where Ctrl-C is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _restore(self):
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
-        self._before = {}
 
 
 def this_command():
