@@ -36,6 +36,7 @@ EXTRAS = {
 }
 EXTRAS["test"] = [
     *("build", "hypothesis", "jax", "pytest", "pytest-timeout", "pytest-xdist", "ruff"),
+    *("setuptools>=77", "wheel"),  # a wheel is built without an environment of its own
     *EXTRAS["convert"],
     *EXTRAS["plot"],
 ]
