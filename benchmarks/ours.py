@@ -11,6 +11,8 @@ import tensorflow as tf
 from benchmarks.common import Case
 from keras_switch import dispatch, layers, routing
 
+tf.get_logger().setLevel("ERROR")  # every case traces a step of its own: no retracing
+
 
 @dataclasses.dataclass(frozen=True)
 class Point:
