@@ -9,6 +9,7 @@ import pytest
 import keras_switch
 
 FLOORS = (
+    {"partitioning"},
     {"routing"},
     {"dispatch"},
     {"layers"},
