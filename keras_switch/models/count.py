@@ -30,6 +30,7 @@ class WeightCount:
         dims: the name of each axis, `None` for one that has none.
         total: its parameters.
         active: those that a token meets: of experts, only the ones it visits.
+        dtype: what it is stored in.
     """
 
     path: str
@@ -37,6 +38,7 @@ class WeightCount:
     dims: tuple[str | None, ...]
     total: int
     active: int
+    dtype: str = "float32"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,28 +62,32 @@ class Count:
         return sum(weight.active for weight in self.weights)
 
 
-def count(config: ModelConfig) -> Count:
+def count(config: ModelConfig, dtype=None) -> Count:
     """Returns every weight of a model with its number of parameters, in an instant.
 
     Where experts choose, a token meets as many as their capacity in evaluation gives
     it on average.
+
+    Args:
+        config: the model's.
+        dtype: dtype policy of its layers; by default the global one.
     """
-    with _without_values():
-        embedding = assembly.token_embedding(config)
+    with without_values():
+        embedding = assembly.token_embedding(config, dtype)
         embedding.build()
         weights = _weights(embedding, embedding.name)
         for name in config.stacks:
-            weights += _stack(config, name)
+            weights += _stack(config, name, dtype)
     return Count(tuple(weights))
 
 
-def _stack(config, name):
+def _stack(config, name, dtype):
     """Returns the weights of a stack, from one block of each kind."""
     sparse, kinds, weights = config.sparse_layers(name), {}, []
     for i in range(config.depth(name)):
         kind = i in sparse
         if kind not in kinds:
-            kinds[kind] = i, _block(config, name, i)
+            kinds[kind] = i, _block(config, name, i, dtype)
         first, of_kind = kinds[kind]
         for weight in of_kind:
             path = weight.path
@@ -89,16 +95,16 @@ def _stack(config, name):
             path = path.replace(f"block_{first}", f"block_{i}", 1)
             path = path.replace(f"/{name}_{first}/", f"/{name}_{i}/", 1)
             weights.append(dataclasses.replace(weight, path=path))
-    return weights + _rest(config, name)
+    return weights + _rest(config, name, dtype)
 
 
-def _block(config, name, i):
+def _block(config, name, i, dtype):
     """Returns the weights of block `i`."""
-    parts, visited = [assembly.block(config, name, i)], 1.0
+    parts, visited = [assembly.block(config, name, i, dtype)], 1.0
     if config.is_sparse(i, name):
         visited = _visited(config.routing(name), config.sparse.num_experts)
         if config.sparse.extra_mlp:
-            parts.append(assembly.extra_block(config, i))
+            parts.append(assembly.extra_block(config, i, dtype))
     weights = []
     for part in parts:
         _build(config, part)
@@ -106,12 +112,12 @@ def _block(config, name, i):
     return weights
 
 
-def _rest(config, name):
+def _rest(config, name, dtype):
     """Returns the weights of a stack outside its blocks."""
     one = dataclasses.replace(
         config, num_layers=1, num_decoder_layers=None, sparse=None
     )
-    stack = assembly.stack(one, name)
+    stack = assembly.stack(one, name, dtype)
     _build(config, stack)
     weights = _weights(stack, name)
     return [w for w in weights if not w.path.startswith(f"{name}/block_0/")]
@@ -135,8 +141,8 @@ def _weights(layer, path, visited=1.0):
         inner = weight.path.removeprefix(f"{layer.path}/")
         total = math.prod(weight.shape)
         active = round(total * visited) if "/experts/" in inner else total
-        shape, dims = tuple(weight.shape), weight.dims
-        found.append(WeightCount(f"{path}/{inner}", shape, dims, total, active))
+        shape, dims, dtype = tuple(weight.shape), weight.dims, weight.dtype
+        found.append(WeightCount(f"{path}/{inner}", shape, dims, total, active, dtype))
     return found
 
 
@@ -148,7 +154,7 @@ def _visited(policy, num_experts):
 
 
 @contextlib.contextmanager
-def _without_values():
+def without_values():
     """Makes new variables remember their shapes alone.
 
     Keras keeps a list of variables that were made in a stateless scope, to give them

@@ -39,6 +39,14 @@ def test_the_count_is_that_of_the_built_model(name):
     assert models.count(config).total == model.count_params()
 
 
+def test_the_count_knows_what_weights_are_stored_in():
+    config = helpers.tiny()
+    model = models.SwitchBackbone(config, dtype="bfloat16")
+    stored = {w.path: w.dtype for w in model.weights}
+    assert {w.path: w.dtype for w in models.count(config, "bfloat16").weights} == stored
+    assert set(stored.values()) == {"bfloat16", "float32"}
+
+
 def test_the_largest_model_is_counted_without_allocating():
     found = models.count(models.preset("switch_c").config)
     assert found.total == 1_571_327_875_360
