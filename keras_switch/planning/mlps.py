@@ -1,0 +1,145 @@
+"""What the layers over single tokens do: dense and gated MLPs, routers and experts."""
+
+import keras
+
+from keras_switch.dispatch import EinsumDispatch
+from keras_switch.models.config import ModelConfig
+from keras_switch.models.parts import GatedMlp, PlainMlp
+from keras_switch.planning.operations import Move, Product, Saved
+from keras_switch.planning.sizes import Sizes
+from keras_switch.routing import Policy, Soft
+
+_TOKENS = ("batch", "length")
+_ROWS = ("experts", "batch", "capacity")
+_ROWS_AT_HOME = ("every_expert", "batch", "capacity")  # where their tokens are
+_BLOCKS = ("batch",)
+
+
+def dense(name: str, sizes: Sizes, mlp: PlainMlp | GatedMlp) -> list:
+    """Returns what `layers.FeedForward` or `layers.GatedFeedForward` does."""
+    return _projections(name, sizes, mlp, _TOKENS, ())
+
+
+def sparse(name: str, sizes: Sizes, config: ModelConfig, policy: Policy) -> list:
+    """Returns what `layers.SwitchFeedForward` does in training."""
+    options = config.sparse
+    groups, group = groups_of(options.groups, sizes)
+    table = {"batch": groups, "length": group, "experts": options.num_experts}
+    table |= {"every_expert": options.num_experts, "d_ff": options.d_ff or config.d_ff}
+    sizes = sizes.changed(**table)
+    found = _router(name, sizes, options, policy) if policy.uses_router else []
+    if options.dispatch.drops:
+        capacity = policy.rows(group, options.num_experts, training=True)
+        sizes = sizes.changed(capacity=capacity)
+        useful = _useful(policy, sizes, options.num_experts * groups * capacity)
+        found += _there_and_back(name, sizes, options.dispatch)
+        inner = _projections(f"{name}/experts", sizes, config.mlp, _ROWS, ("experts",))
+    else:
+        choices = groups * group * _choices(policy, options.num_experts)
+        blocks, rows = options.dispatch.blocks(choices, options.num_experts)
+        useful = _useful(policy, sizes, blocks * rows)
+        flat = sizes.changed(batch=blocks * rows)
+        inner = _projections(f"{name}/experts", flat, config.mlp, _BLOCKS, ("experts",))
+    return found + [_with_useful(each, useful) for each in inner]
+
+
+def groups_of(groups, sizes: Sizes) -> tuple[int, int]:
+    """Returns G and S, from the layer's own rule and symbolic tensors."""
+    shape = sizes.table["batch"], sizes.table["length"]
+    x = keras.KerasTensor((*shape, 1), "float32")
+    x, _ = groups.split(x, keras.KerasTensor(shape, "bool"))
+    return x.shape[0], x.shape[1]
+
+
+def _projections(name, sizes, mlp, rows, stack):
+    """Returns the products of an MLP over `rows`.
+
+    Args:
+        name: where in the model.
+        sizes: of its tensors.
+        mlp: which kind.
+        rows: dimensions of the rows that it is applied to.
+        stack: dimensions of the weights before their last two.
+    """
+    outer, inner = (*rows, "d_model"), (*rows, "d_ff")
+    gated = isinstance(mlp, GatedMlp)
+
+    def product(weight, left, dims, out):
+        # Of stacked weights, rows without that dimension use one matrix each.
+        own = tuple(d for d in stack if d in rows) + dims
+        stored = sizes.tensor(*stack, *dims) if own != (*stack, *dims) else None
+        return sizes.project(f"{name}/{weight}", left, own, out, stored=stored)
+
+    into = ("wi_0", "wi_1") if gated else ("wi",)
+    found = [product(w, outer, ("d_model", "d_ff"), inner) for w in into]
+    found.append(product("wo", inner, ("d_ff", "d_model"), outer))
+    found += [Saved(f"{name}/{w}", sizes.tensor(*inner)) for w in into]
+    found.append(Saved(f"{name}/hidden", sizes.tensor(*inner)))
+    return found
+
+
+def _router(name, sizes, options, policy):
+    """Returns the router's product and bias; both are float32."""
+    del policy
+    logits = sizes.island(*_TOKENS, "experts")
+    x = sizes.island(*_TOKENS, "d_model")
+    kernel = sizes.island("d_model", "experts")
+    found = [Product(f"{name}/router", x, kernel, logits, weight=True)]
+    if options.router.use_bias:
+        bias = sizes.island("experts")
+        found.append(
+            Product(f"{name}/bias", logits, bias, logits, weight=True, matmul=False)
+        )
+    found.append(Saved(f"{name}/router input", x))
+    found.append(Saved(f"{name}/router probabilities", logits))
+    return found
+
+
+def _there_and_back(name, sizes, dispatch):
+    """Returns the way of the rows to their experts and back."""
+    home = sizes.tensor(*_ROWS_AT_HOME, "d_model")
+    away = sizes.tensor(*_ROWS, "d_model")
+    there = Move(f"{name}/dispatch", home, away)
+    back = Move(f"{name}/combine", away, home)
+    saved = [
+        Saved(f"{name}/rows", away),
+        Saved(f"{name}/answers", home),
+    ]
+    if not isinstance(dispatch, EinsumDispatch):
+        return [there, back, *saved]
+    tokens = (*_TOKENS, "every_expert", "capacity")
+    x = sizes.tensor(*_TOKENS, "d_model")
+    to_rows = Product(
+        f"{name}/to rows", sizes.tensor(*tokens), x, home, left_gradient=False, useful=0
+    )
+    to_tokens = Product(
+        f"{name}/to tokens",
+        sizes.island(*tokens),
+        home.as_dtype("float32"),
+        x.as_dtype("float32"),
+        useful=0,
+    )
+    saved += [Saved(f"{name}/one-hot", sizes.tensor(*tokens))]
+    saved += [Saved(f"{name}/gates", sizes.island(*tokens))]
+    return [to_rows, there, back, to_tokens, *saved]
+
+
+def _choices(policy, num_experts):
+    """Returns the choices of a token; where experts choose, all of them."""
+    if policy.causal and not isinstance(policy, Soft):
+        return min(policy.num_choices, num_experts)
+    return num_experts
+
+
+def _useful(policy, sizes, rows):
+    """Returns the share of rows that real tokens fill if they are spread evenly."""
+    if not policy.causal or isinstance(policy, Soft):
+        return 1.0
+    tokens = sizes.table["batch"] * sizes.table["length"]
+    return min(1.0, tokens * _choices(policy, sizes.table["experts"]) / rows)
+
+
+def _with_useful(each, useful):
+    if isinstance(each, Product):
+        return Product(**{**vars(each), "useful": useful})
+    return each
