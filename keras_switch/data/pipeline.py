@@ -146,6 +146,12 @@ def _options(dataset):
 
 
 def _check(config, task, form, model):
+    if config.pack and not getattr(model, "packable", True):
+        raise ValueError(
+            f"DataConfig of task {config.task!r} packs several examples in a row, and "
+            f"mixer={model.mixer} would mix them with each other. Set "
+            "DataConfig.pack=False, or ModelConfig.mixer=SelfAttention()."
+        )
     missing = [name for name in form.features if name not in config.lengths]
     if missing:
         raise ValueError(

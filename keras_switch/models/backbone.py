@@ -19,7 +19,8 @@ class SwitchBackbone(BuiltInPresets, keras_hub.models.Backbone):
     `decoder_token_ids` and `decoder_padding_mask` of an encoder-decoder; else
     `token_ids` and `padding_mask`, and `prefix_mask` of a prefix language model. A
     padding mask is 0 at padding. Elsewhere it may number the examples packed in a row
-    (1, 2, ...), which then do not see each other.
+    (1, 2, ...), which then do not see each other, unless the mixer is `Fourier()`: it
+    mixes whole rows.
 
     Outputs are `(B, L, D)`: `encoder_sequence_output` and `decoder_sequence_output` of
     an encoder-decoder, else one tensor.

@@ -193,6 +193,11 @@ class ModelConfig(Part):
         """The stacks of this architecture: `"encoder"`, `"decoder"` or both."""
         return _STACKS[self.architecture]
 
+    @property
+    def packable(self) -> bool:
+        """Whether examples packed in one row never see each other."""
+        return not isinstance(self.mixer, Fourier)
+
     def depth(self, stack: str) -> int:
         """Returns the number of blocks of a stack."""
         second = stack == "decoder" and self.architecture == ENCODER_DECODER

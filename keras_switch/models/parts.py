@@ -65,7 +65,10 @@ class SelfAttention(Part):
 
 @part
 class Fourier(Part):
-    """Tokens are mixed by a Fourier transform, without weights (arXiv:2105.03824)."""
+    """Tokens are mixed by a Fourier transform, without weights (arXiv:2105.03824).
+
+    It mixes all examples of a row: give one example a row, `DataConfig(pack=False)`.
+    """
 
 
 @part

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_switch import models
 from keras_switch.data import DataConfig, batches, padding_share
 
 ARCHITECTURE = "encoder-decoder"
@@ -200,6 +201,15 @@ def test_what_does_not_go_together_is_refused(task, change, shards, message):
     config = dataclasses.replace(DataConfig(task, LENGTHS, 4), **change)
     with pytest.raises(ValueError, match=message):
         batches(config, ARCHITECTURE, **shards)
+
+
+def test_a_fourier_mixer_is_refused_packed_rows_and_takes_others(task):
+    model = models.ModelConfig(vocab_size=1024, mixer=models.Fourier())
+    config = DataConfig(task, LENGTHS, 4)
+    with pytest.raises(ValueError, match=r"'counted' packs.*Fourier\(\).*pack=False"):
+        batches(config, model)
+    batches(dataclasses.replace(config, pack=False), model)
+    batches(config, dataclasses.replace(model, mixer=models.SelfAttention()))
 
 
 def test_a_model_too_small_for_the_vocabulary_is_refused_with_the_cure(task):
