@@ -33,6 +33,9 @@ from keras_switch.models.placement import NoLayers as NoLayers
 from keras_switch.models.placement import Odd as Odd
 from keras_switch.models.placement import Placement as Placement
 from keras_switch.models.placement import Top as Top
+from keras_switch.models.prefix_lm_preprocessor import (
+    SwitchPrefixLMPreprocessor as SwitchPrefixLMPreprocessor,
+)
 from keras_switch.models.presets import PRESETS as PRESETS
 from keras_switch.models.presets import Preset as Preset
 from keras_switch.models.presets import preset as preset

@@ -12,6 +12,7 @@ from keras_switch.models.causal_lm_preprocessor import SwitchCausalLMPreprocesso
 from keras_switch.models.config import DECODER_ONLY
 from keras_switch.models.decoding import dropless, generated_mask, next_token
 from keras_switch.models.language_model import LanguageModel
+from keras_switch.models.prefix_lm_preprocessor import SwitchPrefixLMPreprocessor
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -23,7 +24,8 @@ class SwitchCausalLM(LanguageModel, keras_hub.models.CausalLM):
 
     Args:
         backbone: `SwitchBackbone` of a decoder-only config.
-        preprocessor: `SwitchCausalLMPreprocessor`, or `None` for token ids.
+        preprocessor: `SwitchCausalLMPreprocessor`, of a prefix language model
+            `SwitchPrefixLMPreprocessor`; or `None` for token ids.
         **kwargs: of `keras_hub.models.CausalLM`.
 
     Example:
@@ -86,3 +88,16 @@ class SwitchCausalLM(LanguageModel, keras_hub.models.CausalLM):
     @staticmethod
     def _hidden_states(outputs):
         return outputs
+
+    def _check(self, backbone, preprocessor):
+        super()._check(backbone, preprocessor)
+        ours = isinstance(preprocessor, SwitchCausalLMPreprocessor)
+        makes_prefix = isinstance(preprocessor, SwitchPrefixLMPreprocessor)
+        if ours and makes_prefix != backbone.config.prefix_lm:
+            fits = "Causal" if makes_prefix else "Prefix"
+            raise ValueError(
+                f"The backbone's config says prefix_lm={backbone.config.prefix_lm}, "
+                f"but the preprocessor is {type(preprocessor).__name__}: give "
+                f"Switch{fits}LMPreprocessor(tokenizer, sequence_length), or a config "
+                "of the other kind."
+            )

@@ -132,6 +132,95 @@ def test_plain_fit_learns(tmp_path):
     assert history["loss"][-1] < 0.7 * history["loss"][0]
 
 
+def prefix_language_model(tokenizer):
+    size = -(-tokenizer.vocabulary_size() // 8) * 8
+    config = helpers.tiny(
+        vocab_size=size, architecture="decoder-only", prefix_lm=True, num_layers=2
+    )
+    return models.SwitchCausalLM(
+        models.SwitchBackbone(config),
+        models.SwitchPrefixLMPreprocessor(tokenizer, 10),
+    )
+
+
+def test_a_prompt_is_a_prefix_and_its_response_counts(tokenizer):
+    prompts, responses = ["a lazy", "a", "the fox"], ["dog", "lazy dog", ""]
+    p, r = tokenizer(prompts), tokenizer(responses)
+    p, r = [list(map(int, ids)) for ids in p], [list(map(int, ids)) for ids in r]
+    length = max(len(a) + len(b) for a, b in zip(p, r, strict=True)) + 3
+    preprocessor = models.SwitchPrefixLMPreprocessor(tokenizer, length)
+    texts = {"prompts": prompts, "responses": responses}
+    x, y, weights = preprocessor(texts)
+    for row, (a, b) in enumerate(zip(p, r, strict=True)):
+        room = [0] * (length - len(a) - len(b) - 2)
+        ids = [0, *a, *b, 1, *room]
+        prefix = [1] * (1 + len(a)) + [0] * (length - 1 - len(a))
+        real = [1] * (len(a) + len(b) + 2) + room
+        counts = [0] * len(a) + [1] * (len(b) + 1) + [0, *room]
+        np.testing.assert_array_equal(x["token_ids"][row], ids)
+        np.testing.assert_array_equal(x["prefix_mask"][row], prefix)
+        np.testing.assert_array_equal(x["padding_mask"][row], real)
+        np.testing.assert_array_equal(y[row], [*ids[1:], 0])
+        np.testing.assert_array_equal(weights[row], counts)
+    one = {"prompts": prompts[0], "responses": responses[0]}
+    np.testing.assert_array_equal(
+        preprocessor(one)[0]["prefix_mask"], x["prefix_mask"][0]
+    )
+
+
+def test_a_pair_that_is_too_long_is_cut_and_still_ends(tokenizer):
+    p = [int(i) for i in tokenizer(TEXT[0])]
+    texts = {"prompts": [TEXT[0]], "responses": [TEXT[0]]}
+    x, y, weights = models.SwitchPrefixLMPreprocessor(tokenizer, 7)(texts)
+    np.testing.assert_array_equal(x["token_ids"], [[0, *p[:3], *p[:3]]])
+    np.testing.assert_array_equal(x["prefix_mask"], [[1, 1, 1, 1, 0, 0, 0]])
+    np.testing.assert_array_equal(x["padding_mask"], np.ones((1, 7)))
+    np.testing.assert_array_equal(y, [[*p[:3], *p[:3], 1]])
+    np.testing.assert_array_equal(weights, [[0, 0, 0, 1, 1, 1, 1]])
+
+
+def test_a_prefix_language_model_learns_from_text_and_goes_on(tokenizer, tmp_path):
+    model = prefix_language_model(tokenizer)
+    model.compile(optimizer=keras.optimizers.Adam(0.01), sampler="greedy")
+    texts = {"prompts": TEXT, "responses": ["the fox", "a dog"]}
+    history = model.fit(texts, batch_size=2, epochs=12, verbose=0).history
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+    # Text and hand-made ids go on alike: the prompt is the prefix.
+    given = model.preprocessor.generate_preprocess(TEXT, sequence_length=10)
+    with_ids = models.SwitchCausalLM(model.backbone)
+    with_ids.compile(sampler="greedy")
+    ids = with_ids.generate(dict(given), stop_token_ids=(1,))
+    texts = model.generate(TEXT, max_length=10)
+    assert texts == model.preprocessor.generate_postprocess(ids)
+    model.save_to_preset(tmp_path / "mine")
+    again = models.SwitchCausalLM.from_preset(tmp_path / "mine")
+    assert type(again.preprocessor) is models.SwitchPrefixLMPreprocessor
+    assert again.preprocessor.sequence_length == 10
+
+
+@pytest.mark.parametrize(
+    ("prefix_lm", "preprocessor", "message"),
+    [
+        (True, "SwitchCausalLMPreprocessor", "prefix_lm=True.*SwitchPrefixLMPre"),
+        (False, "SwitchPrefixLMPreprocessor", "prefix_lm=False.*SwitchCausalLMPre"),
+    ],
+)
+def test_a_preprocessor_of_the_other_kind_is_refused(
+    tokenizer, prefix_lm, preprocessor, message
+):
+    config = helpers.tiny(architecture="decoder-only", prefix_lm=prefix_lm)
+    preprocessor = getattr(models, preprocessor)(tokenizer, 10)
+    with pytest.raises(ValueError, match=message):
+        models.SwitchCausalLM(models.SwitchBackbone(config), preprocessor)
+
+
+@pytest.mark.parametrize("x", [["a dog"], {"prompts": ["a dog"]}])
+def test_text_without_a_response_is_refused(tokenizer, x):
+    preprocessor = models.SwitchPrefixLMPreprocessor(tokenizer, 10)
+    with pytest.raises(ValueError, match=r'give {"prompts": \.\.\., "resp'):
+        preprocessor(x)
+
+
 def test_a_saved_folder_gives_the_same_model_bit_by_bit(tokenizer, tmp_path):
     model = language_model(tokenizer)
     model.save_to_preset(tmp_path / "mine")
