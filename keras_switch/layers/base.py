@@ -4,6 +4,8 @@ import inspect
 
 import keras
 
+from keras_switch.partitioning import laid_out
+
 
 class Layer(keras.layers.Layer):
     """A Keras layer whose weights name their dimensions and whose config writes itself.
@@ -32,7 +34,8 @@ class Layer(keras.layers.Layer):
             name: name of the weight.
             shape: its shape, all sizes known.
             dims: the name of each axis (`"d_model"`, `"experts"`, ...), or `None` for
-                an axis that is never split. Kept on the weight as `weight.dims`.
+                an axis that is never split. Kept on the weight as `weight.dims`; on a
+                `Mesh` they say how it is split.
             initializer: anything `keras.initializers.get` takes.
             **kwargs: further arguments of `keras.layers.Layer.add_weight`.
 
@@ -44,6 +47,7 @@ class Layer(keras.layers.Layer):
                 f"Weight {name!r} of {self.name!r} has shape {tuple(shape)} but dims "
                 f"{tuple(dims)}: give one name, or None, per axis."
             )
+        initializer = laid_out(keras.initializers.get(initializer), dims)
         weight = self.add_weight(
             name=name, shape=shape, initializer=initializer, **kwargs
         )

@@ -45,10 +45,11 @@ class Router(Layer):
         d_model, num_experts = input_shape[-1], self.num_experts
         # A cast back to float32 cannot undo Keras's autocast of the variable.
         islands = {"dtype": "float32", "autocast": False}
+        # Whole on every device: a token's choice needs the logits of all experts.
         self.kernel = self.add_param(
             "kernel",
             (d_model, num_experts),
-            ("d_model", "experts"),
+            ("d_model", "experts_unsplit"),
             ScaledTruncatedNormal(self.init_scale),
             **islands,
         )
@@ -56,7 +57,7 @@ class Router(Layer):
         if self.use_bias:
             zeros = keras.initializers.Zeros()
             self.bias = self.add_param(
-                "bias", (num_experts,), ("experts",), zeros, **islands
+                "bias", (num_experts,), ("experts_unsplit",), zeros, **islands
             )
 
     def call(self, x):

@@ -4,9 +4,10 @@ import keras
 
 from keras_switch.models.built_in import BuiltInPresets
 from keras_switch.models.head import LanguageModelHead
+from keras_switch.partitioning.trainer import MeshTrainer
 
 
-class LanguageModel(BuiltInPresets):
+class LanguageModel(BuiltInPresets, MeshTrainer):
     """Mixin before a KerasHub task class.
 
     A subclass says which `architecture` its backbone has.

@@ -18,6 +18,7 @@ DIMS = (
     "vocab",
     "buckets",
 )
+UNSPLIT = ("experts_unsplit",)  # of routers, which no rule may split
 EXAMPLE = "batch:data,experts:data,d_ff:model,heads:model,vocab:model"
 
 

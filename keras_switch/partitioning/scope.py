@@ -12,6 +12,9 @@ import threading
 class _State(threading.local):
     entered = None
     running = None
+    exporting = False
+    dims = None  # of the value that `LaidOut` made last
+    slot = None  # layout of the weight whose slot is being made
 
 
 _state = _State()
@@ -27,9 +30,47 @@ def running():
     return _state.running
 
 
+def exporting():
+    """Returns whether a function is being traced that will run without the mesh."""
+    return _state.exporting
+
+
+def noted_dims():
+    """Returns the dims of the initial value that was just made, or `None`."""
+    return _state.dims
+
+
+def slot_layout():
+    """Returns the layout of the weight whose slot is being made, or `None`."""
+    return _state.slot
+
+
+class LaidOut:
+    """An initializer that also tells the mesh which dimensions its values have.
+
+    Args:
+        initializer: function of `(shape, dtype)`.
+        dims: name of each dimension, or `None` for one that is never split.
+    """
+
+    def __init__(self, initializer, dims):
+        self.initializer = initializer
+        self.dims = tuple(dims)
+
+    def __call__(self, shape, dtype=None):
+        value = self.initializer(shape, dtype=dtype)
+        _state.dims = self.dims
+        return value
+
+
+def laid_out(initializer, dims):
+    """Returns an initializer that also tells `dims` if a mesh is entered."""
+    return initializer if _state.entered is None else LaidOut(initializer, dims)
+
+
 @contextlib.contextmanager
 def set_to(**values):
-    """Sets `entered` or `running` for a while."""
+    """Sets parts of the thread's state for a while."""
     before = {name: getattr(_state, name) for name in values}
     vars(_state).update(values)
     try:

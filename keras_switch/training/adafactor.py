@@ -10,6 +10,7 @@ import math
 import keras
 from keras import ops
 
+from keras_switch.partitioning import laid_out
 from keras_switch.training.factoring import Factoring, T5XFactoring
 from keras_switch.training.gradients import dense
 
@@ -139,13 +140,15 @@ class Adafactor(keras.optimizers.Optimizer):
 
     def _slot(self, variable, axes, name):
         """Returns a new float32 slot with these axes of `variable`."""
+        dims = getattr(variable, "dims", None) or (None,) * len(variable.shape)
+        dims = tuple(dims[axis] for axis in axes)
         slot = self.add_variable(
             shape=tuple(variable.shape[axis] for axis in axes),
+            initializer=laid_out(keras.initializers.Zeros(), dims),
             dtype="float32",
             name=f"{variable.path.replace('/', '_')}_{name}",
         )
-        dims = getattr(variable, "dims", (None,) * len(variable.shape))
-        slot.dims = tuple(dims[axis] for axis in axes)
+        slot.dims = dims
         return slot
 
     def _factors(self, squared, index):

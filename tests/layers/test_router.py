@@ -33,8 +33,8 @@ def test_symbolic_logits_are_float32(policy):
 def test_weights_name_their_dimensions():
     layer = Router(3, use_bias=True)
     layer.build((None, None, 2))
-    assert layer.kernel.dims == ("d_model", "experts")
-    assert layer.bias.dims == ("experts",)
+    assert layer.kernel.dims == ("d_model", "experts_unsplit")
+    assert layer.bias.dims == ("experts_unsplit",)
 
 
 def test_there_are_experts():

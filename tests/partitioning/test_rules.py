@@ -7,7 +7,7 @@ import pytest
 
 import keras_switch
 from keras_switch.partitioning import LayoutRules, MeshShape
-from keras_switch.partitioning.rules import DIMS
+from keras_switch.partitioning.rules import DIMS, UNSPLIT
 
 RULES = "batch:data,experts:data,d_ff:model,heads:model,vocab:model"
 MESH = MeshShape.parse("data:4,model:2")
@@ -114,7 +114,7 @@ def test_the_rules_know_the_dimensions_of_every_weight_of_the_layers():
                 values = [e.value for e in node.elts if isinstance(e, ast.Constant)]
                 if "d_model" in values or "heads" in values or "experts" in values:
                     named.update(v for v in values if isinstance(v, str))
-    assert named and named <= set(DIMS)
+    assert named and named <= {*DIMS, *UNSPLIT}
 
 
 def test_rules_and_constrain_need_no_tensorflow():

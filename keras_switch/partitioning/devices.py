@@ -1,0 +1,140 @@
+"""Finding the devices of a mesh, or making virtual ones, on one machine or on many."""
+
+import os
+
+import tensorflow as tf
+from tensorflow.experimental import dtensor
+
+# TensorFlow's pass that joins all-reduces moves variable updates behind later reads of
+# the same variable: Adam would apply the moments of the step before. It reads this when
+# a function is compiled. docs/upstream/all_reduce_combiner.md has the whole story.
+COMBINER = "DTENSOR_ENABLE_COMBINE_ALL_REDUCES_OPTIMIZATION"
+KINDS = ("CPU", "GPU", "TPU")
+
+
+def forbid_combiner():
+    """Turns the pass off that makes updates of variables wrong."""
+    os.environ[COMBINER] = "0"
+
+
+def create(shape, device_type=None, devices=None):
+    """Returns a `dtensor.Mesh` of this `MeshShape`.
+
+    With `DTENSOR_JOBS` in the environment every process brings its share of the
+    devices; without, all are here.
+
+    Args:
+        shape: `MeshShape`.
+        device_type: `"CPU"`, `"GPU"` or `"TPU"`; `None`: TPU or GPU where there is one.
+        devices: names such as `"CPU:3"`, in the order of the mesh; `None`: the first.
+
+    Raises:
+        ValueError: if there are too few devices, or the kind is unknown.
+    """
+    kind = _kind(device_type, devices)
+    if dtensor.num_clients() > 1:
+        return _distributed(shape, kind, devices)
+    if kind == "CPU" and devices is None:
+        _make_virtual(shape.num_devices)
+    if kind == "TPU":
+        _initialize(kind)
+        return dtensor.create_distributed_mesh(list(shape.axes), device_type=kind)
+    names = _names(shape.num_devices, kind, devices)
+    return dtensor.create_mesh(list(shape.axes), devices=names)
+
+
+def _kind(device_type, devices):
+    kind = device_type or (devices[0].split(":")[0] if devices else None)
+    if kind is None:
+        kind = next(k for k in ("TPU", "GPU", "CPU") if _physical(k))
+    if kind.upper() not in KINDS:
+        raise ValueError(
+            f"There are no devices of type {kind!r}: use one of {', '.join(KINDS)}."
+        )
+    return kind.upper()
+
+
+def _physical(kind):
+    return tf.config.list_physical_devices(kind)
+
+
+def _names(needed, kind, devices):
+    """Returns the names of as many devices as are needed."""
+    there = [f"{kind}:{i}" for i in range(len(tf.config.list_logical_devices(kind)))]
+    names = there[:needed] if devices is None else list(devices)
+    strange = [name for name in names if name.upper() not in there]
+    if len(names) == needed and not strange:
+        return names
+    raise ValueError(
+        f"The mesh needs {needed} {kind} devices, but "
+        + (f"{strange} are not there: " if strange else f"got {len(names)}: ")
+        + f"TensorFlow has {len(there)}. {_fix(needed, kind)}"
+    )
+
+
+def _fix(needed, kind):
+    if kind != "CPU":
+        return f"Take a mesh of fewer devices, or a machine with {needed}."
+    return (
+        "Make the mesh before anything else uses TensorFlow: it then makes virtual "
+        f"CPU devices by itself. Or call keras_switch.partitioning.virtual_cpus("
+        f"{needed}) at the start of the program, or take a smaller mesh."
+    )
+
+
+def virtual_cpus(number):
+    """Makes TensorFlow see this many CPU devices, for meshes on one machine.
+
+    Raises:
+        ValueError: if TensorFlow runs already, with another number of them.
+    """
+    devices = [tf.config.LogicalDeviceConfiguration() for _ in range(number)]
+    try:
+        tf.config.set_logical_device_configuration(_physical("CPU")[0], devices)
+    except RuntimeError as error:
+        there = len(tf.config.list_logical_devices("CPU"))
+        if there != number:
+            raise ValueError(
+                f"TensorFlow runs already, with {there} CPU devices, so that there "
+                f"cannot be {number}: call virtual_cpus, or make the mesh, before "
+                "anything else uses TensorFlow."
+            ) from error
+
+
+def _make_virtual(number):
+    """Makes virtual CPU devices if TensorFlow does not run yet and none are made."""
+    made = tf.config.get_logical_device_configuration(_physical("CPU")[0])
+    if made is None and number > 1:
+        try:
+            virtual_cpus(number)
+        except ValueError:
+            return  # `_names` says what is missing
+
+
+def _distributed(shape, kind, devices):
+    clients = dtensor.num_clients()
+    each, rest = divmod(shape.num_devices, clients)
+    if rest:
+        raise ValueError(
+            f"The mesh {str(shape)!r} has {shape.num_devices} devices, which "
+            f"{clients} processes cannot share evenly: take a mesh whose number of "
+            f"devices is a multiple of {clients}."
+        )
+    if kind == "CPU" and devices is None:
+        _make_virtual(each)
+    _initialize(kind)
+    if kind != "TPU":
+        devices = _names(each, kind, devices)
+    return dtensor.create_distributed_mesh(
+        list(shape.axes), local_devices=devices, device_type=kind
+    )
+
+
+_initialized = []
+
+
+def _initialize(kind):
+    """Connects the processes, or starts the TPU system; once."""
+    if not _initialized:
+        dtensor.initialize_accelerator_system(kind)
+        _initialized.append(kind)
