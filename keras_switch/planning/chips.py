@@ -49,7 +49,7 @@ class Torus:
         return 2 * self.link * self._dims(axis)
 
     def seconds(self, kind: str, sent: float, axis: Axis) -> float:
-        """Returns how long a collective takes that makes each chip send `sent` bytes."""
+        """Returns how long a collective takes in which a chip sends `sent` bytes."""
         seconds = sent / self.bandwidth(axis)
         if kind == "all-to-all":
             ring = axis.size ** (1 / self._dims(axis))
@@ -83,7 +83,7 @@ class Nodes:
         return self.inside if near else self.outside
 
     def seconds(self, kind: str, sent: float, axis: Axis) -> float:
-        """Returns how long a collective takes that makes each GPU send `sent` bytes."""
+        """Returns how long a collective takes in which a GPU sends `sent` bytes."""
         del kind
         return sent / self.bandwidth(axis)
 
