@@ -48,28 +48,28 @@ class DroplessDispatch(Part):
                 "number of rows, or None to have it chosen."
             )
 
-    def blocks(self, num_choices, num_experts, most=None):
+    def blocks(self, num_choices, num_experts):
         """Returns N and R: blocks that hold the choices, however they are spread.
 
         Args:
-            num_choices: choices of all tokens, by which R is chosen.
+            num_choices: choices that can be kept, at most.
             num_experts: E.
-            most: choices that can be kept; `None`: all.
         """
         size = self.block_size or _block_size(num_choices, num_experts)
-        most = num_choices if most is None else most
-        return _most_blocks(most, num_experts, size), size
+        return _most_blocks(num_choices, num_experts, size), size
 
     def route(self, assignment):
         """Returns the route of an assignment; see `dispatch/__init__.py`."""
         num_groups, num_tokens, num_choices = ops.shape(assignment.gate)
         num_experts = assignment.num_experts
         flat = (num_groups * num_tokens, num_choices)
-        total = flat[0] * num_choices
-        most = total
-        if assignment.capacity is not None:
-            most = _minimum(total, num_groups * num_experts * assignment.capacity)
-        num_blocks, size = self.blocks(total, num_experts, most)
+        total = most = flat[0] * num_choices
+        crowded = False
+        if assignment.capacity is not None:  # experts choose, or the caller gave one
+            rows = num_experts * assignment.capacity
+            most = _minimum(total, num_groups * rows)
+            crowded = num_tokens * num_choices > 2 * rows
+        num_blocks, size = self.blocks(most, num_experts)
 
         kept = ops.reshape(assignment.kept, flat)
         expert = ops.where(kept, ops.reshape(assignment.expert, flat), num_experts)
@@ -109,6 +109,7 @@ class DroplessDispatch(Part):
             row=ops.reshape(row, flat),
             kept=kept,
             gate=ops.reshape(assignment.gate, flat),
+            crowded=crowded,
         )
 
 

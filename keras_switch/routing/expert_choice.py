@@ -38,11 +38,10 @@ class _ExpertsChoose(RouterPolicy):
         num_tokens, num_experts = logits.shape[1:]
         noisy = self._noisy(logits, training, seed)
         probs, scores = self._scored(noisy, mask)
-        rows = capacity
-        if rows is None:  # experts always choose a number; nothing chosen is dropped
-            rows = self.rows(num_tokens, num_experts, training)
+        if capacity is None:  # experts always choose a number, of which none is dropped
+            capacity = self.rows(num_tokens, num_experts, training)
         place = _ranks(scores)
-        chosen = ops.less(place, rows)
+        chosen = ops.less(place, capacity)
         if mask is not None and self.padding == "masked":
             real = ops.greater(real_tokens(mask), 0)[..., None]
             chosen = ops.logical_and(chosen, real)

@@ -8,7 +8,7 @@ from helpers_routing import POLICIES, assign, name
 from keras import ops
 
 from keras_switch.dispatch import DroplessDispatch, EinsumDispatch, GatherDispatch
-from keras_switch.routing import Argmax, ExpertChoice, Switch, TopK
+from keras_switch.routing import Argmax, CapacityFactor, ExpertChoice, Switch, TopK
 
 G, S, E, D, F = 2, 9, 5, 3, 4
 ARGMAX = Switch(exploration=Argmax())
@@ -144,6 +144,25 @@ def test_blocks_always_suffice_and_belong_to_one_expert(num_experts):
             assert np.all(asked[tokens] == expert)
             seen += list(tokens)
         assert sorted(seen) == list(range(100))
+
+
+@pytest.mark.parametrize("size", [None, 4])
+def test_dropless_has_room_for_what_experts_choose_and_no_more(size):
+    # Each of 4 experts takes 3 of 24 tokens a group: 24 of 192 choices.
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal((2, 24, 4)).astype("float32")
+    x = rng.standard_normal((2, 24, 5)).astype("float32")
+    policy = ExpertChoice(capacity=CapacityFactor(eval=0.5, minimum=1))
+    assignment = assign(policy, logits, capacity=None)
+    assert assignment.capacity == 3
+    route = DroplessDispatch(size).route(assignment)
+    rows = route.dispatch(x)
+    # No more than 24 rows, and a part of a block an expert.
+    assert rows.shape == {None: (5, 16, 5), 4: (9, 4, 5)}[size]
+    assert np.any(numpy(rows), axis=-1).sum() == 24
+    expected = GatherDispatch().route(assignment)
+    expected = numpy(expected.combine(2 * expected.dispatch(x)))
+    np.testing.assert_allclose(numpy(route.combine(2 * rows)), expected, atol=1e-6)
 
 
 def test_combining_adds_up_in_float32():

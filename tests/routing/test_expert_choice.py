@@ -45,7 +45,7 @@ def test_without_a_capacity_experts_take_what_their_rule_says():
     rule = routing.CapacityFactor(eval=1.0, minimum=0)
     policy = routing.ExpertChoice(capacity=rule)
     dropless = helpers.assign(policy, LOGITS)
-    assert dropless.capacity is None
+    assert dropless.capacity == 3
     with_rows = helpers.assign(policy, LOGITS, capacity=3)
     np.testing.assert_array_equal(numpy(dropless.place), numpy(with_rows.place))
 
