@@ -13,6 +13,10 @@ from keras_switch.cli.gin_files import Config
 
 # Gin files of a command when the command line names none.
 DEFAULT_FILES = {"eval": ["runs/eval.gin"], "demo": ["runs/demo.gin"]}
+# Those of a command that come before the ones that the command line names.
+FIRST_FILES = {"plan": ["runs/plan.gin"]}
+# Commands with a folder of their own; eval writes into that of another run.
+WITH_FOLDER = ("train", "demo")
 SAVED = "config.gin"
 
 
@@ -30,7 +34,7 @@ def run(flags: Flags):
     if flags.dry_run:
         print(config.text())
         return
-    if flags.command != "eval":  # which writes into the folder of another run
+    if flags.command in WITH_FOLDER:
         call = functools.partial(call, save_config=lambda f: save(config, f))
     call()
 
@@ -71,7 +75,7 @@ def _files(flags):
     if flags.command == "eval" and flags.model_dir:
         saved = pathlib.Path(flags.model_dir).absolute() / SAVED
         files = [str(saved)] * saved.is_file() + files
-    return files
+    return [*FIRST_FILES.get(flags.command, ()), *files]
 
 
 def _bindings(flags):

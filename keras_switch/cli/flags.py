@@ -6,6 +6,7 @@ import dataclasses
 COMMANDS = {
     "train": "train a model; the same command goes on where a run stopped",
     "eval": "evaluate a checkpoint of a run on a split",
+    "plan": "tell memory, messages and time of a training step, without running it",
     "demo": "train a sparse and a dense model on the same text and compare them",
 }
 
@@ -21,6 +22,15 @@ example:
   keras-switch train --gin_file=models/switch_tiny.gin --gin_file=runs/pretrain.gin \\
       --gin.TASK=pydocs_span_corruption --model_dir=runs/first
 """
+
+# Flags that set macros: the same as --gin.NAME=... with the name in capitals.
+MACROS = {
+    "mesh_shape": "axes of the mesh, such as data:4,model:2",
+    "layout_rules": "dimensions over axes, such as batch:data,d_ff:model",
+    "batch_size": "sequences of a step over all devices",
+    "chip": "for plan: tpu_v4, h100, ...",
+    "json": "for plan: file to write the plan to, - for the terminal alone",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +67,24 @@ def parse(arguments: list[str]) -> Flags:
     return Flags(
         command=rest.command,
         gin_files=tuple(rest.gin_file),
-        bindings=(*rest.gin_bindings, *(a.removeprefix("--gin.") for a in bound)),
+        bindings=(
+            *rest.gin_bindings,
+            *(a.removeprefix("--gin.") for a in bound),
+            *_macros(rest),
+        ),
         search_paths=tuple(filter(None, rest.gin_search_paths.split(","))),
         model_dir=rest.model_dir,
         dry_run=rest.dry_run,
         debug=rest.debug,
     )
+
+
+def _macros(rest):
+    """Yields the macros that flags set, as gin statements."""
+    for name in MACROS:
+        value = getattr(rest, name)
+        if value is not None:
+            yield f"{name.upper()} = {value if value.isdecimal() else repr(value)}"
 
 
 def _parser():
@@ -75,13 +97,15 @@ def _parser():
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("command", choices=COMMANDS, metavar="train|eval|demo")
+    add("command", choices=COMMANDS, metavar="|".join(COMMANDS))
     add("--gin_file", action="append", default=[], help="a gin file; repeatable")
     add(
         "--gin_bindings", action="append", default=[], help="the same as --gin.NAME=..."
     )
     add("--gin_search_paths", default="", help="folders of gin files, with commas")
     add("--model_dir", help="folder of the run; the same as --gin.MODEL_DIR=...")
+    for name, text in MACROS.items():
+        add(f"--{name}", help=f"{text}; the same as --gin.{name.upper()}=...")
     add("--dry_run", action="store_true", help="print the configuration and stop")
     add("--debug", action="store_true", help="show tracebacks of all errors")
     return parser

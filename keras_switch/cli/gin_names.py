@@ -13,11 +13,12 @@ import keras
 from keras_switch import data, dispatch, models, routing, training
 from keras_switch.cli.demo import demo
 from keras_switch.cli.evaluate import evaluate
+from keras_switch.cli.plan import plan
 from keras_switch.cli.run_config import RunConfig
 from keras_switch.cli.train import train
 
 # What each word of the command line calls.
-COMMANDS = {"train": "train", "eval": "evaluate", "demo": "demo"}
+COMMANDS = {"train": "train", "eval": "evaluate", "demo": "demo", "plan": "plan"}
 
 OURS = (
     # Models and their parts.
@@ -70,7 +71,7 @@ def register():
     for module, things in (("keras_switch", OURS), ("keras", KERAS)):
         for thing in things:
             gin.external_configurable(thing, name=thing.__name__, module=module)
-    for command in (train, evaluate, demo):
+    for command in (train, evaluate, demo, plan):
         gin.external_configurable(
             deferred(command), name=command.__name__, module="keras_switch"
         )

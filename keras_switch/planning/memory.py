@@ -151,5 +151,5 @@ def _block_of(name):
 
 def _input_bytes(kinds, layout):
     """Returns the bytes of the inputs of all blocks of a kind."""
-    (stream,) = [s for s in kinds if s.name.endswith("/mixer_norm/result")]
-    return _bytes(stream, layout)
+    stream = [s for s in kinds if s.name.endswith("/mixer_norm/input")]
+    return sum(_bytes(saved, layout) for saved in stream)

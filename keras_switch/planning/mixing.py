@@ -12,9 +12,6 @@ def attention(
     name: str,
     sizes: Sizes,
     bias: bool = False,
-    rotary: bool = False,
-    masked: bool = True,
-    scaled: bool = False,
 ) -> list:
     """Returns what `layers.Attention` does.
 
@@ -22,11 +19,7 @@ def attention(
         name: where in the model.
         sizes: `keys` is the length of what is attended to.
         bias: whether a position bias is added to the logits.
-        rotary: whether queries and keys are turned.
-        masked: whether a mask is added to the logits.
-        scaled: whether the logits are scaled.
     """
-    del rotary, masked, scaled
     t, island = sizes.tensor, sizes.island
     weight = ("d_model", "kv_heads", "d_kv")
     into, heads = ("batch", "keys", "d_model"), ("batch", "length", "heads", "d_kv")

@@ -7,12 +7,14 @@ from keras_switch.models.config import ModelConfig
 from keras_switch.models.parts import GatedMlp, PlainMlp
 from keras_switch.planning.operations import Move, Product, Saved
 from keras_switch.planning.sizes import Sizes
-from keras_switch.routing import Policy, Soft
+from keras_switch.routing import InputDropout, InputJitter, Policy, Soft
 
 _TOKENS = ("batch", "length")
 _ROWS = ("experts", "batch", "capacity")
 _ROWS_AT_HOME = ("every_expert", "batch", "capacity")  # where their tokens are
 _BLOCKS = ("batch",)
+# What the gradient of an activation reads beside its result.
+_OF_ACTIVATION = {"relu": (), "gelu": ("input", "cube", "tanh", "half")}
 
 
 def dense(name: str, sizes: Sizes, mlp: PlainMlp | GatedMlp) -> list:
@@ -73,14 +75,13 @@ def _projections(name, sizes, mlp, rows, stack):
     into = ("wi_0", "wi_1") if gated else ("wi",)
     found = [product(w, outer, ("d_model", "d_ff"), inner) for w in into]
     found.append(product("wo", inner, ("d_ff", "d_model"), outer))
-    found += [Saved(f"{name}/{w}", sizes.tensor(*inner)) for w in into]
-    found.append(Saved(f"{name}/hidden", sizes.tensor(*inner)))
-    return found
+    hidden = [*_OF_ACTIVATION.get(mlp.activation, ("input",)), "hidden"]
+    hidden += ["gate", "linear"] * gated
+    return found + [Saved(f"{name}/{h}", sizes.tensor(*inner)) for h in hidden]
 
 
 def _router(name, sizes, options, policy):
     """Returns the router's product and bias; both are float32."""
-    del policy
     logits = sizes.island(*_TOKENS, "experts")
     x = sizes.island(*_TOKENS, "d_model")
     kernel = sizes.island("d_model", "experts")
@@ -90,6 +91,9 @@ def _router(name, sizes, options, policy):
         found.append(
             Product(f"{name}/bias", logits, bias, logits, weight=True, matmul=False)
         )
+    explores = getattr(policy, "exploration", None)
+    if isinstance(explores, InputJitter | InputDropout):
+        found += [Saved(f"{name}/router noise", x), Saved(f"{name}/unperturbed", x)]
     found.append(Saved(f"{name}/router input", x))
     found.append(Saved(f"{name}/router probabilities", logits))
     return found
@@ -101,12 +105,9 @@ def _there_and_back(name, sizes, dispatch):
     away = sizes.tensor(*_ROWS, "d_model")
     there = Move(f"{name}/dispatch", home, away)
     back = Move(f"{name}/combine", away, home)
-    saved = [
-        Saved(f"{name}/rows", away),
-        Saved(f"{name}/answers", home),
-    ]
+    rows = Saved(f"{name}/rows", away)
     if not isinstance(dispatch, EinsumDispatch):
-        return [there, back, *saved]
+        return [there, back, rows, Saved(f"{name}/answers", home)]
     tokens = (*_TOKENS, "every_expert", "capacity")
     x = sizes.tensor(*_TOKENS, "d_model")
     to_rows = Product(
@@ -119,9 +120,12 @@ def _there_and_back(name, sizes, dispatch):
         x.as_dtype("float32"),
         useful=0,
     )
-    saved += [Saved(f"{name}/one-hot", sizes.tensor(*tokens))]
-    saved += [Saved(f"{name}/gates", sizes.island(*tokens))]
-    return [to_rows, there, back, to_tokens, *saved]
+    saved = [
+        Saved(f"{name}/answers", to_tokens.right),
+        Saved(f"{name}/one-hot", sizes.tensor(*tokens)),
+        Saved(f"{name}/gates", sizes.island(*tokens)),
+    ]
+    return [to_rows, there, back, to_tokens, rows, *saved]
 
 
 def _choices(policy, num_experts):

@@ -11,7 +11,6 @@ from keras_switch.models.parts import (
     Fourier,
     Parallel,
     RelativePosition,
-    RotaryPosition,
 )
 from keras_switch.planning import mixing, mlps
 from keras_switch.planning.batch import Batch
@@ -53,7 +52,9 @@ def _stack(config, stack, sizes):
             name = f"{stack}/{'sparse' if is_sparse else 'dense'} block"
             block = _block(config, stack, sizes, name, is_sparse)
             found += [dataclasses.replace(each, times=times) for each in block]
-    return found + _outside(norm(f"{stack}/final_norm", sizes))
+    # The scaled copy that logits are made from is kept, not what it is made from.
+    read = stack != "decoder"
+    return found + _outside(norm(f"{stack}/final_norm", sizes, read))
 
 
 def _block(config, stack, sizes, name, sparse):
@@ -63,16 +64,13 @@ def _block(config, stack, sizes, name, sparse):
         found += mixing.fourier(f"{name}/mixer", sizes)
     else:
         bias = isinstance(config.position, RelativePosition)
-        rotary = isinstance(config.position, RotaryPosition)
-        masked = True
-        found += mixing.attention(f"{name}/mixer", sizes, bias, rotary, masked)
+        found += mixing.attention(f"{name}/mixer", sizes, bias)
     if "context" in sizes.table:
         found += norm(f"{name}/cross_norm", sizes)
         across = sizes.changed(keys=sizes.table["context"])
-        rotary = isinstance(config.position, RotaryPosition)
-        found += mixing.attention(f"{name}/cross", across, scaled=rotary)
+        found += mixing.attention(f"{name}/cross", across)
     if not isinstance(config.block, Parallel):
-        found += norm(f"{name}/mlp_norm", sizes)
+        found += norm(f"{name}/mlp_norm", sizes, read=not sparse)
     if not sparse:
         return found + mlps.dense(f"{name}/mlp", sizes, config.mlp)
     found += mlps.sparse(f"{name}/mlp", sizes, config, config.routing(stack))
@@ -82,13 +80,21 @@ def _block(config, stack, sizes, name, sparse):
     return found
 
 
-def norm(name: str, sizes: Sizes) -> list:
-    """Returns what an `RMSNorm` does: statistics and weight are float32."""
+def norm(name: str, sizes: Sizes, read: bool = True) -> list:
+    """Returns what an `RMSNorm` does: statistics and weight are float32.
+
+    Args:
+        name: where in the model.
+        sizes: of its tensors.
+        read: whether the gradient of what follows reads the result.
+    """
     x, scale = sizes.island(*STREAM), sizes.island("d_model")
-    product = Product(name, x, scale, x, weight=True, matmul=False)
-    wide = [Saved(f"{name}/float32", x)] * (sizes.dtype != "float32")
-    saved = [Saved(f"{name}/squared", x), Saved(f"{name}/normal", x), *wide]
-    return [product, Saved(f"{name}/result", sizes.tensor(*STREAM)), *saved]
+    found = [
+        Product(name, x, scale, x, weight=True, matmul=False),
+        Saved(f"{name}/input", x),
+        Saved(f"{name}/normal", x),
+    ]
+    return found + [Saved(f"{name}/result", sizes.tensor(*STREAM))] * read
 
 
 def _embedding(config, stack, sizes):
