@@ -15,6 +15,7 @@ FLOORS = (
     {"layers"},
     {"models"},
     {"data", "training"},
+    {"planning"},
     {"cli"},
 )
 ROOT = pathlib.Path(keras_switch.__file__).parent
