@@ -5,6 +5,7 @@ import dataclasses
 import gin
 import pytest
 
+from keras_switch import planning
 from keras_switch.cli import gin_calls, gin_checks, gin_files, gin_names
 from keras_switch.cli.building import language_model
 from keras_switch.models import PRESETS, Every
@@ -12,6 +13,7 @@ from keras_switch.models import PRESETS, Every
 ROOT = gin_files.config_root()
 MODELS = sorted(file.stem for file in (ROOT / "models").glob("*.gin"))
 OPTIMIZERS = sorted(file.stem for file in (ROOT / "optimizers").glob("*.gin"))
+LAYOUTS = sorted(file.stem for file in (ROOT / "layouts").glob("*.gin"))
 TASKS = sorted(file.stem for file in (ROOT / "tasks").glob("*.gin"))
 ALL = sorted(file.relative_to(ROOT).as_posix() for file in ROOT.rglob("*.gin"))
 
@@ -104,6 +106,21 @@ def test_the_evaluation_uses_all_that_its_file_sets():
     )
     gin_checks.check(config, "evaluate", gin_names.names())
     assert not unused(config, "evaluate")
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_layout_file_fits_its_mesh_and_is_used_by_a_plan(name):
+    files = ["runs/plan.gin", "models/switch_tiny.gin", f"layouts/{name}.gin"]
+    config = gin_files.read(files)
+    gin_checks.check(config, "plan", gin_names.names())
+    assert not unused(config, "plan")
+    config.bind()
+    call = gin.get_configurable("plan")().keywords
+    found = planning.plan(
+        call["model"], call["mesh_shape"], call["layout_rules"], call["batch_size"]
+    )
+    assert not found.mistakes
+    assert found.devices == (1 if name == "one_device" else 8)
 
 
 def test_the_demo_compares_models_that_differ_in_nothing_but_experts():

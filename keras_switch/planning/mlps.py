@@ -85,7 +85,12 @@ def _router(name, sizes, options, policy):
     logits = sizes.island(*_TOKENS, "experts")
     x = sizes.island(*_TOKENS, "d_model")
     kernel = sizes.island("d_model", "experts")
-    found = [Product(f"{name}/router", x, kernel, logits, weight=True)]
+    # A token's logits are all needed where the token is.
+    whole = sizes.island(*_TOKENS, "every_expert")
+    found = [
+        Product(f"{name}/router", x, kernel, logits, weight=True),
+        Move(f"{name}/router logits", logits, whole),
+    ]
     if options.router.use_bias:
         bias = sizes.island("experts")
         found.append(
