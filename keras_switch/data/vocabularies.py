@@ -12,7 +12,7 @@ from keras_switch.data import corpus, environment
 from keras_switch.data.cache import cached
 
 NUM_SENTINELS = 100  # T5: enough for 15 % noise in spans of three up to 2,000 tokens
-EMBEDDED_SIZE = 4096
+EMBEDDED_SIZE = 1024
 
 _SAMPLE_CHARACTERS = 2_500_000  # text for training; more takes longer, gains nothing
 _SETTINGS = {

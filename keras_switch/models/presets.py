@@ -96,9 +96,15 @@ _LARGE_1_1 = _sized(_T5_1_1, 1024, 2816, 64, 16, 24)
 _XL_1_1 = _sized(_T5_1_1, 2048, 5120, 64, 32, 24)
 _XXL_1_1 = _sized(_T5_1_1, 4096, 10240, 64, 64, 24)
 # Logits of their own, as in T5 v1.1: a table of N(0, 1) is slow to become a classifier.
-_TINY_T5 = ModelConfig(vocab_size=4096, num_sentinels=100, tie_embeddings=False)
-_TINY = _sized(_TINY_T5, 128, 512, 32, 4, 4)
-_TINY_SPARSE = Sparse(num_experts=8)
+_TINY_T5 = ModelConfig(vocab_size=1024, num_sentinels=100, tie_embeddings=False)
+_TINY = _sized(_TINY_T5, 64, 256, 32, 2, 2)
+# With so few tokens in a batch, larger groups and more room than the paper's.
+_TINY_SPARSE = Sparse(
+    num_experts=8,
+    placement=AllLayers(),
+    routing=Switch(capacity=CapacityFactor(train=2.0)),
+    groups=FixedGroups(4096),
+)
 _PALM = ModelConfig(
     vocab_size=256_000,
     architecture=DECODER_ONLY,
@@ -223,11 +229,11 @@ _ROWS = {
         540_356_474_880,
         _PALM_PAPER,
     ),
-    "t5_tiny": (_TINY, 2_886_656, "ours: the dense twin of switch_tiny"),
-    "switch_tiny": (_with(_TINY, _TINY_SPARSE), 6_560_768, "ours: trains on a laptop"),
+    "t5_tiny": (_TINY, 361_344, "ours: the dense twin of switch_tiny"),
+    "switch_tiny": (_with(_TINY, _TINY_SPARSE), 1_280_896, "ours: trains on a laptop"),
     "switch_lm_tiny": (
         _with(_TINY, _TINY_SPARSE, architecture=DECODER_ONLY),
-        3_673_344,
+        689_536,
         "ours: the decoder of switch_tiny as a language model",
     ),
 }
