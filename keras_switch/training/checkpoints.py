@@ -6,14 +6,12 @@ Files: `<model_dir>/checkpoints/ckpt-<step>.*` (TensorFlow's format, written by
 """
 
 import pathlib
-import re
 
 import tensorflow as tf
 
 from keras_switch.training import config_file
 from keras_switch.training.saving import CheckpointError, guarded
-
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+from keras_switch.training.variable_names import check, named
 
 
 class Checkpoints:
@@ -55,7 +53,8 @@ class Checkpoints:
         if self._saves_data:
             state["iterator"] = iterator
         self._manager_ = self._manager(state, "checkpoints", keep)
-        self._expected = {f"{kind}/{name}": v for kind, name, v in _flat(state)}
+        kinds = ("model", "optimizer")
+        self._variables = {kind: state[kind] for kind in kinds if kind in state}
 
     @property
     def latest(self):
@@ -107,7 +106,7 @@ class Checkpoints:
         if path is None:
             return 0
         config_file.check(self.model_dir, self.config)
-        self._check(str(path))
+        check(str(path), self._variables)
         self._read(self._manager_.checkpoint, str(path))
         step = int(self.step)
         if self._iterator is not None and not self._saves_data:
@@ -127,7 +126,7 @@ class Checkpoints:
                 "evaluations, so give the run evaluation data and `eval_every`."
             )
         config_file.check(self.model_dir, self.config)
-        self._check(self.best, only="model")
+        check(self.best, {"model": self._variables["model"]})
         self._read(self._best.checkpoint, self.best)
         return int(self.step)
 
@@ -171,62 +170,6 @@ class Checkpoints:
                 file.unlink()
         return True
 
-    def _check(self, path, only=""):
-        """Raises CheckpointError naming the variables that differ, if any do."""
-        saved = tf.train.load_checkpoint(path).get_variable_to_shape_map()
-        saved = {
-            _unescaped(name.removesuffix(_VALUE)): tuple(shape)
-            for name, shape in saved.items()
-            if name.endswith(_VALUE) and name.startswith(("model/", "optimizer/"))
-        }
-        wanted = {
-            name: tuple(variable.shape)
-            for name, variable in self._expected.items()
-            if name.startswith(only)
-        }
-        kinds = {name.split("/")[0] for name in wanted}
-        saved = {name: s for name, s in saved.items() if name.split("/")[0] in kinds}
-        _compare(path, saved, wanted)
-
-
-def named(variables):
-    """Returns TensorFlow variables by names that do not depend on running numbers."""
-    return {
-        f"{index:04d}|{_stable(v.path)}": v.value for index, v in enumerate(variables)
-    }
-
 
 def _state(optimizer):
     return [v for v in optimizer.variables if v.name != "learning_rate"]
-
-
-def _stable(path):
-    """Returns a path without the numbers that Keras appends to repeated names."""
-    # Slots carry the path of their weight with underscores: numbers may be anywhere.
-    return re.sub(r"_\d+(?=[_/]|$)", "", path).replace("/", "|")
-
-
-def _flat(state):
-    for kind in ("model", "optimizer"):
-        for name, variable in state.get(kind, {}).items():
-            yield kind, name, variable
-
-
-def _unescaped(name):
-    return name.replace("..", ".")
-
-
-def _compare(path, saved, wanted):
-    lines = [
-        f"  {name}: {saved.get(name, 'missing')} in the checkpoint, "
-        f"{wanted.get(name, 'missing')} in this run"
-        for name in sorted(saved.keys() | wanted.keys())
-        if saved.get(name) != wanted.get(name)
-    ]
-    if lines:
-        shown = "\n".join([*lines[:10], *(["  ..."] if len(lines) > 10 else [])])
-        raise CheckpointError(
-            f"The checkpoint {path} is of another model or optimizer: {len(lines)} "
-            f"variables differ.\n{shown}\nUse the configuration it was made with, or "
-            "another model_dir."
-        )
