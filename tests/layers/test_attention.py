@@ -144,8 +144,8 @@ def test_probabilities_are_dropped_for_all_queries_alike():
 @pytest.mark.parametrize("logit_scale", [1.0, 32**-0.5])
 def test_weights_start_as_mesh_tensorflows(logit_scale):
     layer = Attention(8, 32, num_kv_heads=4, logit_scale=logit_scale)
-    layer.build((None, None, 100))
-    expected = [(100 * 32) ** -0.5 / logit_scale, 0.1, 0.1, (8 * 32) ** -0.5]
+    layer.build((None, None, 100), (None, None, 400))
+    expected = [(100 * 32) ** -0.5 / logit_scale, 0.05, 0.05, (8 * 32) ** -0.5]
     for weight, std in zip(layer.weights, expected, strict=True):
         np.testing.assert_allclose(array(weight).std(), std, rtol=3e-2)
 

@@ -16,7 +16,9 @@ def test_both_branches_read_one_norm():
     read = X / np.sqrt(np.mean(X**2, axis=-1, keepdims=True) + 0.1)
     read = (read * array(block.mixer_norm.scale)).astype("float32")
     same = (segments[:, :, None] == segments[:, None]) & (segments[:, None] > 0)
-    mixed = block.mixer(read, mask=same[:, None])
+    bias = np.random.default_rng(1).normal(size=(1, 2, 4, 4)).astype("float32")
+    mixed = block.mixer(read, mask=same[:, None], bias=bias)
     expected = X + array(mixed) + array(block.mlp(read))
-    np.testing.assert_allclose(array(block(X, segments=segments)), expected, atol=1e-5)
+    y = block(X, segments=segments, bias=bias)
+    np.testing.assert_allclose(array(y), expected, atol=1e-5)
     assert len(block.weights) == 4 + 2 + 1  # attention, feed-forward, one norm

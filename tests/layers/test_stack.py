@@ -17,7 +17,7 @@ from keras_switch.layers import (
     Stack,
     SwitchFeedForward,
 )
-from keras_switch.routing import ExpertChoice
+from keras_switch.routing import ExpertChoice, FixedCapacity, Hash
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 6, 8)).astype("float32")
@@ -168,6 +168,22 @@ def test_a_prompt_decodes_with_its_prefix():
     np.testing.assert_allclose(array(y), whole[:, :3], atol=5e-6)
     y, _ = stack.step(X[:, 3:4], cache, 3, prefix=prefix)
     np.testing.assert_allclose(array(y), whole[:, 3:4], atol=5e-6)
+
+
+@pytest.mark.parametrize("kind", ["serial", "parallel", "cross"])
+def test_experts_that_go_by_token_ids_get_them_in_decoding(kind):
+    experts = SwitchFeedForward(4, 8, routing=Hash(capacity=FixedCapacity(6)))
+    mixers = [Attention(2, 3) for _ in range(1 + (kind == "cross"))]
+    make = {"serial": Block, "parallel": ParallelBlock, "cross": CrossBlock}[kind]
+    stack = made([make(*mixers, experts)], causal=True)
+    context = CONTEXT if kind == "cross" else None
+    ids = np.arange(12).reshape(2, 6)
+    whole = array(stack(X, context=context, token_ids=ids))
+    cache = stack.init_cache(2, 6, context)
+    for i in range(6):
+        x, these = X[:, i : i + 1], ids[:, i : i + 1]
+        y, cache = stack.step(x, cache, i, token_ids=these)
+        np.testing.assert_allclose(array(y), whole[:, i : i + 1], atol=5e-6)
 
 
 def test_decoding_runs_in_a_loop_and_in_half_precision():

@@ -127,6 +127,32 @@ def test_jitter_reaches_the_router_only(x):
     assert tokens == {token.tobytes() for token in x.reshape(-1, D)}
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_the_router_sees_jitter_in_training_only(x, training):
+    seen = {}
+
+    class Spy(keras.layers.Layer):
+        def call(self, x):
+            seen["x"] = x
+            return x[..., :2]
+
+    jitter = Switch(exploration=InputJitter(0.5))
+    layer = SwitchFeedForward(2, F, routing=jitter, router=Spy())
+    layer(x, training=training)
+    noise = numpy(seen["x"]) / x
+    assert np.abs(noise - 1).max() <= 0.5 + 1e-5
+    assert (noise.std() > 0.2) == training
+
+
+def test_training_and_evaluation_have_capacities_of_their_own(x):
+    rule = CapacityFactor(train=0.5, eval=E, minimum=1)
+    tight = Switch(exploration=Argmax(), capacity=rule)
+    layer = make(routing=tight, activation="linear")
+    assert numpy(layer(x)).any(-1).all()
+    kept = numpy(layer(x, training=True)).any(-1).sum(-1)
+    assert (kept <= E * L * 0.5 / E).all()
+
+
 def test_every_expert_that_got_tokens_gets_a_gradient(x):
     layer = make(routing=Switch(exploration=Argmax(), capacity=FixedCapacity(2)))
     layer.router.kernel.assign(np.eye(D)[:, [0, 1, 2, 2]] * [1, 1, 1, 0.5])
@@ -157,9 +183,10 @@ def test_evaluation_can_drop_nothing(x):
     assert not numpy(layer(x, training=True)).any(-1).all()
 
 
-def test_expert_dropout_is_passed_on():
-    layer = SwitchFeedForward(E, F, expert_dropout_rate=0.4)
+def test_expert_dropout_and_initial_scale_are_passed_on():
+    layer = SwitchFeedForward(E, F, expert_dropout_rate=0.4, init_scale=0.3)
     assert layer.experts.expert_dropout_rate == 0.4
+    assert layer.experts.init_scale == layer.router.init_scale == 0.3
 
 
 @pytest.mark.parity

@@ -52,6 +52,13 @@ def test_it_takes_as_many_batches_as_asked_for_from_the_start_each_time():
     assert step._run.experimental_get_tracing_count() == 1
 
 
+def test_a_model_that_is_certain_and_wrong_has_a_finite_perplexity():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Rescaling([-1e4, 0.0])])
+    got = evaluate(model, [(np.ones((2, 1)), np.zeros((2,), "int32"))])
+    assert got["loss"] == pytest.approx(1e4)
+    assert 1e300 < got["perplexity"] < np.inf
+
+
 def test_another_loss_is_averaged_over_its_values():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     x, y = np.ones((4, 2), "float32"), np.zeros((4, 1), "float32")

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_switch.training.adafactor import Adafactor
+from keras_switch.training.experts import expert_use
 from keras_switch.training.interruption import Interrupted
 from keras_switch.training.logs import JsonLines, read_records
 from keras_switch.training.loop import train
@@ -116,10 +117,44 @@ def test_logs_evaluations_and_checkpoints_come_when_they_are_due(tmp_path):
     steps, losses = history.curve("perplexity", "eval")
     assert steps == [4, 7]
     np.testing.assert_allclose(losses[-1], np.exp(history.last("eval")["loss"]))
-    loads = history.records[-1].experts
+    record = history.records[-1]
+    loads = record.experts.values()
     assert len(loads) == 2
-    for layer in loads.values():
+    for layer in loads:
         np.testing.assert_allclose(sum(layer["load"]), 1, rtol=1e-5)
+    assert record.values["max_load"] == max(layer["max_load"] for layer in loads)
+    assert record.values["dropped"] == np.mean([layer["dropped"] for layer in loads])
+    seconds = [record.seconds for record in history.records]
+    assert 0 < seconds[0] <= seconds[-1]
+
+
+class Told(Observer):
+    """Keeps what happened, and whether experts counted anything when it was told."""
+
+    def __init__(self):
+        self.saved, self.evaluated, self.loads = [], [], []
+
+    def on_save(self, run, path):
+        self.saved.append(run.step)
+
+    def on_record(self, run, record):
+        if record.split == "eval":
+            self.evaluated.append(record.step)
+        layers = expert_use(run.train_step.model).values()
+        self.loads += [sum(layer["load"]) for layer in layers]
+
+
+def test_what_is_due_at_the_end_is_done_once(tmp_path):
+    told, data = Told(), h.dataset(1, repeat=False)
+    every = {"log_every": 1, "eval_every": 2, "save_every": 2}
+    options = {"eval_data": data, "observers": [told], **every}
+    _, history = trained(tmp_path, 4, h.sparse_model(layers=1), **options)
+    assert told.evaluated == told.saved == [2, 4]
+    # Each record is of its own interval: the experts start anew after it.
+    assert told.loads == [0.0] * 6
+    # The first step was traced: it is no measure of speed.
+    timed = ["tokens_per_second" in r.values for r in history.records]
+    assert timed[:2] == [False, True]
 
 
 def test_the_mean_of_an_interval_counts_every_token_once():
