@@ -6,7 +6,7 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGES = ("README.md", "docs/tutorial_keras.md")
+PAGES = ("README.md", "docs/tutorial_keras.md", "docs/planning.md")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -19,7 +19,12 @@ _PARTS_OF_MODEL = {
     "the router": ("/router",),
     "the logits": ("/logits",),
 }
-_RULE = {"attention": "heads", "the router": "batch", "the logits": "vocab"}
+_REMEDY = {
+    "attention": "a rule for heads would share it out",
+    "the logits": "a rule for vocab would share it out",
+    "the router": "fewer devices along the axes that do not split the batch would "
+    "repeat it less",
+}
 
 
 def usual_rules(mesh: MeshShape, count: Count) -> LayoutRules:
@@ -38,6 +43,7 @@ def usual_rules(mesh: MeshShape, count: Count) -> LayoutRules:
             (dim, axis)
             for dim, axis in USUAL.pairs
             if axis in mesh.names
+            and (dim in sizes or dim == "batch")
             and all(size % mesh.size(axis) == 0 for size in sizes.get(dim, ()))
         )
     )
@@ -163,10 +169,10 @@ def _repeated_work(step, layout):
         done = sum(work[op.name] for op in inside)
         if inside and done > _MUCH * total:
             most = max(repeated(op, layout) for op in inside)
-            dim = _RULE.get(part, "d_ff")
+            remedy = _REMEDY.get(part, "a rule for d_ff would share it out")
             yield (
                 f"{done / total:.0%} of the arithmetic is {part}, which {most} devices "
-                f"compute alike; a rule for {dim} would share it out"
+                f"compute alike; {remedy}"
             )
 
 

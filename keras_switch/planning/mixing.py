@@ -12,6 +12,7 @@ def attention(
     name: str,
     sizes: Sizes,
     bias: bool = False,
+    rotary: bool = False,
 ) -> list:
     """Returns what `layers.Attention` does.
 
@@ -19,6 +20,7 @@ def attention(
         name: where in the model.
         sizes: `keys` is the length of what is attended to.
         bias: whether a position bias is added to the logits.
+        rotary: whether queries and keys are turned.
     """
     t, island = sizes.tensor, sizes.island
     weight = ("d_model", "kv_heads", "d_kv")
@@ -56,6 +58,9 @@ def attention(
         found.append(Saved(f"{name}/rounded probabilities", t(*scores)))
     if bias:
         found.append(_bias(name, sizes))
+    if rotary:
+        turns = island("length", "d_kv")
+        found += [Saved(f"{name}/{of} turns", turns) for of in ("query", "key")]
     return found
 
 

@@ -11,7 +11,7 @@ from keras_switch.routing import InputDropout, InputJitter, Policy, Soft
 
 _TOKENS = ("batch", "length")
 _ROWS = ("experts", "batch", "capacity")
-_ROWS_AT_HOME = ("every_expert", "batch", "capacity")  # where their tokens are
+_ROWS_AT_HOME = ("experts_unsplit", "batch", "capacity")  # where their tokens are
 _BLOCKS = ("batch",)
 # What the gradient of an activation reads beside its result.
 _OF_ACTIVATION = {"relu": (), "gelu": ("input", "cube", "tanh", "half")}
@@ -27,11 +27,16 @@ def sparse(name: str, sizes: Sizes, config: ModelConfig, policy: Policy) -> list
     options = config.sparse
     groups, group = groups_of(options.groups, sizes)
     table = {"batch": groups, "length": group, "experts": options.num_experts}
-    table |= {"every_expert": options.num_experts, "d_ff": options.d_ff or config.d_ff}
+    table |= {
+        "experts_unsplit": options.num_experts,
+        "d_ff": options.d_ff or config.d_ff,
+    }
     sizes = sizes.changed(**table)
     found = _router(name, sizes, options, policy) if policy.uses_router else []
-    if options.dispatch.drops:
-        capacity = policy.rows(group, options.num_experts, training=True)
+    if options.dispatch.drops or sizes.on_mesh:
+        capacity = group  # dropless on a mesh: rows for all tokens in every expert
+        if options.dispatch.drops:
+            capacity = policy.rows(group, options.num_experts, training=True)
         sizes = sizes.changed(capacity=capacity)
         useful = _useful(policy, sizes, options.num_experts * groups * capacity)
         found += _there_and_back(name, sizes, options.dispatch)
@@ -82,17 +87,12 @@ def _projections(name, sizes, mlp, rows, stack):
 
 def _router(name, sizes, options, policy):
     """Returns the router's product and bias; both are float32."""
-    logits = sizes.island(*_TOKENS, "experts")
+    logits = sizes.island(*_TOKENS, "experts_unsplit")
     x = sizes.island(*_TOKENS, "d_model")
-    kernel = sizes.island("d_model", "experts")
-    # A token's logits are all needed where the token is.
-    whole = sizes.island(*_TOKENS, "every_expert")
-    found = [
-        Product(f"{name}/router", x, kernel, logits, weight=True),
-        Move(f"{name}/router logits", logits, whole),
-    ]
+    kernel = sizes.island("d_model", "experts_unsplit")
+    found = [Product(f"{name}/router", x, kernel, logits, weight=True)]
     if options.router.use_bias:
-        bias = sizes.island("experts")
+        bias = sizes.island("experts_unsplit")
         found.append(
             Product(f"{name}/bias", logits, bias, logits, weight=True, matmul=False)
         )
@@ -113,7 +113,7 @@ def _there_and_back(name, sizes, dispatch):
     rows = Saved(f"{name}/rows", away)
     if not isinstance(dispatch, EinsumDispatch):
         return [there, back, rows, Saved(f"{name}/answers", home)]
-    tokens = (*_TOKENS, "every_expert", "capacity")
+    tokens = (*_TOKENS, "experts_unsplit", "capacity")
     x = sizes.tensor(*_TOKENS, "d_model")
     to_rows = Product(
         f"{name}/to rows", sizes.tensor(*tokens), x, home, left_gradient=False, useful=0
@@ -130,6 +130,8 @@ def _there_and_back(name, sizes, dispatch):
         Saved(f"{name}/one-hot", sizes.tensor(*tokens)),
         Saved(f"{name}/gates", sizes.island(*tokens)),
     ]
+    if sizes.dtype != "float32":
+        saved.append(Saved(f"{name}/float32 one-hot", sizes.island(*tokens)))
     return [to_rows, there, back, to_tokens, rows, *saved]
 
 

@@ -120,7 +120,7 @@ def plan(
     if rules is None:
         rules = advice.usual_rules(mesh, weights)
     layout = Layout(mesh, LayoutRules.parse(rules))
-    step = walk(config, batch, policy.compute_dtype)
+    step = walk(config, batch, policy.compute_dtype, mesh.num_devices > 1)
     messages = collectives(step, layout)
     room = memory(weights, optimizer, step, layout, policy.compute_dtype)
     work, time = flops(step, layout), timing(step, messages, layout, chip, room)

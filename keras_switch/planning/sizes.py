@@ -14,10 +14,12 @@ class Sizes:
     Args:
         table: size by dimension.
         dtype: that of the arithmetic, `"bfloat16"` or `"float32"`.
+        on_mesh: whether there is more than one device, which changes dispatch.
     """
 
     table: dict[str, int]
     dtype: str
+    on_mesh: bool = False
 
     def tensor(self, *dims: str, dtype: str | None = None) -> Tensor:
         """Returns the tensor of these dimensions, by default in the compute dtype."""
@@ -38,7 +40,9 @@ class Sizes:
         return Product(name, *tensors, weight=True, **options)
 
 
-def sizes_of(config: ModelConfig, batch: Batch, stack: str, dtype: str) -> Sizes:
+def sizes_of(
+    config: ModelConfig, batch: Batch, stack: str, dtype: str, on_mesh: bool = False
+) -> Sizes:
     """Returns the sizes in a stack of a model.
 
     Args:
@@ -46,6 +50,7 @@ def sizes_of(config: ModelConfig, batch: Batch, stack: str, dtype: str) -> Sizes
         batch: with lengths for all its stacks.
         stack: `"encoder"` or `"decoder"`.
         dtype: compute dtype.
+        on_mesh: whether there is more than one device.
     """
     length = batch.length(stack)
     position = getattr(config.position, "num_buckets", 0)
@@ -61,4 +66,4 @@ def sizes_of(config: ModelConfig, batch: Batch, stack: str, dtype: str) -> Sizes
         "vocab": config.vocab_size,
         "buckets": position,
     }
-    return Sizes(table, dtype)
+    return Sizes(table, dtype, on_mesh)

@@ -11,6 +11,7 @@ from keras_switch.models.parts import (
     Fourier,
     Parallel,
     RelativePosition,
+    RotaryPosition,
 )
 from keras_switch.planning import mixing, mlps
 from keras_switch.planning.batch import Batch
@@ -20,18 +21,21 @@ from keras_switch.planning.sizes import Sizes, sizes_of
 STREAM = ("batch", "length", "d_model")
 
 
-def walk(config: ModelConfig, batch: Batch, dtype: str = "float32") -> Step:
+def walk(
+    config: ModelConfig, batch: Batch, dtype: str = "float32", on_mesh: bool = False
+) -> Step:
     """Returns everything that a training step of a model does.
 
     Args:
         config: the model.
         batch: of the step.
         dtype: compute dtype, `"float32"`, `"bfloat16"` or `"float16"`.
+        on_mesh: whether there is more than one device.
     """
     batch = batch.of(config)
     found = []
     for stack in config.stacks:
-        sizes = sizes_of(config, batch, stack, dtype)
+        sizes = sizes_of(config, batch, stack, dtype, on_mesh)
         if stack == "decoder" and config.architecture == ENCODER_DECODER:
             sizes = sizes.changed(context=batch.length("encoder"))
         found += _stack(config, stack, sizes)
@@ -64,7 +68,8 @@ def _block(config, stack, sizes, name, sparse):
         found += mixing.fourier(f"{name}/mixer", sizes)
     else:
         bias = isinstance(config.position, RelativePosition)
-        found += mixing.attention(f"{name}/mixer", sizes, bias)
+        rotary = isinstance(config.position, RotaryPosition)
+        found += mixing.attention(f"{name}/mixer", sizes, bias, rotary)
     if "context" in sizes.table:
         found += norm(f"{name}/cross_norm", sizes)
         across = sizes.changed(keys=sizes.table["context"])

@@ -39,7 +39,8 @@ def test_json_may_replace_the_table(capsys):
 def test_files_of_layouts_and_optimizers_and_gin_values_are_taken(capsys):
     files = "--gin_file=layouts/data_8.gin", "--gin_file=optimizers/adamw.gin"
     lengths = "--gin.LENGTHS={'inputs': 64, 'targets': 16}"
-    assert run(TINY, *files, lengths, "--gin.DTYPE=float32") == 0
+    more = "--gin.DTYPE=float32", "--gin.TRAIN_STEPS=10"
+    assert run(TINY, *files, lengths, *more) == 0
     text = capsys.readouterr().out
     assert "8 (data:8)" in text and "float32, AdamW" in text
     assert "64 inputs + 16 targets" in text
@@ -63,6 +64,6 @@ def test_mistakes_in_flags_are_answered_in_a_sentence(capsys):
         assert answer in capsys.readouterr().err
 
 
-def test_without_a_model_the_files_that_set_one_are_named(capsys):
+def test_without_a_model_there_is_no_plan(capsys):
     assert run() == 2
-    assert "models/switch_c.gin" in capsys.readouterr().err
+    assert "MODEL must be set" in capsys.readouterr().err

@@ -81,7 +81,7 @@ def test_weights_and_slots_lie_in_parts():
     )
     count = models.count(config)
     step = walk(config, Batch(2, helpers.lengths(config)))
-    parts = {"/experts/": 8, "/mlp/w": 2, "/router/": 4}
+    parts = {"/experts/": 8, "/mlp/w": 2}
     expected = sum(
         4 * w.total // next((n for p, n in parts.items() if p in w.path), 1)
         for w in count.weights

@@ -111,6 +111,19 @@ def test_a_tiny_model_costs_what_a_hand_counts():
     assert work.model == 3 * (work.forward - experts / 2)
 
 
+def test_dropless_dispatch_on_a_mesh_has_rows_for_all_tokens_in_every_expert():
+    config = helpers_models.tiny(sparse=SPARSE["dropless"])
+    batch = Batch(2, helpers.lengths(config))
+    step = walk(config, batch, on_mesh=True)
+    (wi,) = [
+        p
+        for p in step.of(Product)
+        if p.name.startswith("encoder") and "/wi" in p.name and "experts" in p.name
+    ]
+    assert wi.left.shape == (4, 2, 12, 16)
+    assert wi.useful == 1 / 4
+
+
 def test_rematerialized_blocks_cost_one_more_forward_pass():
     config = helpers_models.tiny(sparse=None)
     plain = walked(config)
@@ -136,15 +149,26 @@ def test_the_flops_of_palm_are_those_of_its_formula():
     assert work.model / (2048 * 2048) == pytest.approx(formula, rel=1e-4)
 
 
-def test_switch_base_costs_what_the_paper_says_of_its_dense_twin():
-    # Table 9 prints 124 B FLOPs a sequence for both, of multiplications and additions
-    # together as one: twice as many here, without attention's and the logits' share.
-    dense = walk(models.preset("t5_1_1_base").config, Batch(1), "bfloat16")
-    sparse = walk(models.preset("switch_base_128").config, Batch(1), "bfloat16")
-    assert 100e9 < flops(dense, ALONE).forward / 2 < 150e9
-    assert flops(sparse, ALONE).model == pytest.approx(
-        flops(dense, ALONE).model, rel=0.1
-    )
+PUBLISHED = {
+    "t5_1_1_base": 124e9,
+    "t5_1_1_large": 425e9,
+    "t5_1_1_xxl": 6.3e12,
+    "switch_xxl": 6.3e12,
+    "switch_c": 890e9,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models_cost_about_what_their_table_says(name):
+    # arXiv:2101.03961, table 9, FLOPs a sequence. It does not say what is counted:
+    # products with weights, logits and routers aside, give 124 B exactly, and others
+    # up to 8 % more than printed.
+    step = walk(models.preset(name).config, Batch(2048), "bfloat16")
+    of_weights = [p for p in step.of(Product) if p.weight and p.in_block]
+    of_weights = [p for p in of_weights if "/router" not in p.name]
+    total = sum(p.flops * p.useful * p.times for p in of_weights) / 2048
+    exact = 0.005 if name == "t5_1_1_base" else 0.085
+    assert total == pytest.approx(PUBLISHED[name], rel=exact)
 
 
 @pytest.mark.parametrize("lengths", [{"inputs": 4}, {"targets": 4}])
