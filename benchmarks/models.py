@@ -34,7 +34,7 @@ class Shape:
         return self.batch * (self.inputs + self.targets)
 
 
-TINY = Shape(batch=32, inputs=128, targets=32)
+TINY = Shape(batch=128, inputs=64, targets=16)  # as in runs/demo.gin
 BASE = Shape(batch=8, inputs=256, targets=64)
 BASE_CONFIG = models.ModelConfig(
     vocab_size=32128,

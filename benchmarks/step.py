@@ -38,7 +38,7 @@ def _makers():
     from keras_switch.models import preset
 
     def tiny(name):
-        return lambda: models.ours(name, preset(name).config, models.TINY)
+        return lambda: models.ours(name, preset(name).config, models.TINY, "adafactor")
 
     def base(make, name, optimizer):
         return lambda: make(name, models.BASE_CONFIG, models.BASE, optimizer)
@@ -59,7 +59,7 @@ def _tiny(out, rounds):
     makers = _makers()
     timings = common.compare([makers[name]() for name in TINY], rounds)
     dense, sparse = timings.values()
-    shape = "batch 32, lengths 128 and 32, AdamW"
+    shape = "batch 128, lengths 64 and 16, Adafactor"
     out.table(f"switch_tiny, {shape}", *report.times(timings, dense=dense))
     out.lines([report.verdict("switch_tiny to t5_tiny", sparse, dense, TINY_LIMIT)])
 
