@@ -90,11 +90,13 @@ def test_new_axes_are_made_with_all_others_spelled_out(file):
 
 
 def spelled_out(index):
-    """Returns whether an index adds no axis, or has an ellipsis, or ends with `:`."""
+    """Returns whether an index adds no axis, or starts with `...`, or ends with `:`."""
     parts = index.elts if isinstance(index, ast.Tuple) else [index]
-    constants = [part.value for part in parts if isinstance(part, ast.Constant)]
-    new_axis = any(value is None for value in constants)
-    return not new_axis or Ellipsis in constants or isinstance(parts[-1], ast.Slice)
+    values = [part.value for part in parts if isinstance(part, ast.Constant)]
+    if not any(value is None for value in values):
+        return True
+    first = isinstance(parts[0], ast.Constant) and parts[0].value is Ellipsis
+    return first or (Ellipsis not in values and isinstance(parts[-1], ast.Slice))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,10 @@ def spelled_out(index):
         ("x[..., None]", True),
         ("x[:, None, None, :]", True),
         ("x[:, 1:]", True),
-        ("x[None, ...]", True),
+        ("x[None, ...]", False),
+        ("x[:, None, ...]", False),
+        ("x[:, None, ..., :]", False),
+        ("x[..., None, :]", True),
     ],
 )
 def test_the_rule_about_new_axes_tells_good_from_bad(code, fine):
