@@ -41,8 +41,9 @@ def draw(results, folder) -> list[pathlib.Path]:
 def _losses(axes, results):
     """Draws the curves of both models, and how early the second is as good."""
     dense, sparse = results["models"].items()
-    _curve(axes, *dense, DENSE_COLOUR, above=True)
-    _curve(axes, *sparse, SPARSE_COLOUR, above=False)
+    lower = results["margin"] < 0
+    _curve(axes, *dense, DENSE_COLOUR, above=not lower)
+    _curve(axes, *sparse, SPARSE_COLOUR, above=lower)
     _meeting(axes, results, dense[1]["curve"][-1])
     held_out = [loss for _, m in (dense, sparse) for _, loss in m["curve"]]
     room = 0.1 * (max(held_out) - min(held_out)) + 0.05
