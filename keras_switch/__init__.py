@@ -10,7 +10,15 @@ from keras_switch import data as data
 from keras_switch import dispatch as dispatch
 from keras_switch import layers as layers
 from keras_switch import models as models
+from keras_switch import partitioning as partitioning
 from keras_switch import routing as routing
 from keras_switch import training as training
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name):
+    # What needs TensorFlow's DTensor is imported when first used.
+    if name in ("Mesh", "Model", "explain_layout"):
+        return getattr(partitioning, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

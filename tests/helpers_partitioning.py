@@ -26,7 +26,7 @@ def on_devices(test):
 
     @functools.wraps(test)
     def run(**arguments):
-        file = sys.modules[test.__module__].__file__
+        file = test.__code__.co_filename
         if not _pool:
             _pool.append(_start())
         try:

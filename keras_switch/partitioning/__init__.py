@@ -9,6 +9,8 @@ import importlib
 from keras_switch.partitioning.rules import LayoutRules as LayoutRules
 from keras_switch.partitioning.scope import constrain as constrain
 from keras_switch.partitioning.scope import laid_out as laid_out
+from keras_switch.partitioning.scope import on_mesh as on_mesh
+from keras_switch.partitioning.scope import parts_of as parts_of
 from keras_switch.partitioning.shape import MeshShape as MeshShape
 
 _LAZY = {
@@ -16,6 +18,7 @@ _LAZY = {
     "MeshTrainer": "trainer",
     "Model": "model",
     "Sequential": "model",
+    "explain_layout": "explain",
     "full": "transfer",
     "pack_local": "transfer",
     "put": "transfer",

@@ -30,6 +30,25 @@ def running():
     return _state.running
 
 
+def on_mesh():
+    """Returns whether this code is being traced or run on a mesh."""
+    return _state.running is not None
+
+
+def parts_of(dim, size):
+    """Returns into how many parts the running mesh splits a dimension; 1 without one.
+
+    Args:
+        dim: name of the dimension.
+        size: of the dimension.
+    """
+    mesh = _state.running
+    if mesh is None:
+        return 1
+    (axis,) = mesh.rules.specs((dim,), (size,), mesh.shape)
+    return mesh.shape.size(axis)
+
+
 def exporting():
     """Returns whether a function is being traced that will run without the mesh."""
     return _state.exporting

@@ -95,7 +95,7 @@ class Step:
             return self.traced(data)
 
     def _check(self, data):
-        """Raises `ValueError` if the trace of this batch uses a variable off the mesh."""
+        """Raises `ValueError` if the trace of a batch uses a variable off the mesh."""
         key = tuple(None if x is None else x.shape for x in tree.flatten(data))
         if key in self.checked:
             return

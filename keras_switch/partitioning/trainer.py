@@ -75,8 +75,30 @@ class MeshTrainer:
             return super().predict_on_batch(*args, **kwargs)
 
     def export(self, *args, **kwargs):
-        with self._on_mesh(), scope.set_to(exporting=True):
+        if self.mesh is None:
             return super().export(*args, **kwargs)
+        return self.off_mesh().export(*args, **kwargs)
+
+    def off_mesh(self):
+        """Returns a copy of the model on one device, with the weights of now.
+
+        It generates, is exported, and runs eagerly like any other; it is not compiled.
+        On several processes every one must call this.
+
+        Raises:
+            ValueError: if Keras cannot make the model from its config.
+        """
+        with scope.set_to(entered=None, running=None):
+            copy = type(self).from_config(self.get_config())
+            if len(copy.weights) != len(self.weights):
+                raise ValueError(
+                    f"{self.name!r} cannot be copied off its mesh: made from its "
+                    f"config it has {len(copy.weights)} weights, not "
+                    f"{len(self.weights)}. Save its weights instead (save_weights) "
+                    "and load them into a model made without a mesh."
+                )
+            copy.set_weights(self.get_weights())
+        return copy
 
     def make_train_function(self, force=False):
         if self.mesh is None:

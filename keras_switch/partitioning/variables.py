@@ -87,7 +87,8 @@ def creator(mesh):
     """Returns a function for `tf.variable_creator_scope`: variables go on the mesh."""
 
     def create(next_creator, **kwargs):
-        del next_creator
+        if scope.entered() is not mesh:  # suspended by `off_mesh`
+            return next_creator(**kwargs)
         if not tf.executing_eagerly():
             raise ValueError(
                 f"The variable {kwargs.get('name')!r} is made while a function is "
@@ -97,12 +98,12 @@ def creator(mesh):
         with scope.set_to(dims=None), tf.device("CPU:0"):
             value = value() if callable(value) else value
             dims, layout = scope.noted_dims(), scope.slot_layout()
-        return on_mesh(mesh, value, dims, layout, **kwargs)
+        return placed(mesh, value, dims, layout, **kwargs)
 
     return create
 
 
-def on_mesh(mesh, value, dims=None, layout=None, **kwargs):
+def placed(mesh, value, dims=None, layout=None, **kwargs):
     """Returns a new `MeshVariable` with this host value.
 
     Args:
@@ -141,7 +142,7 @@ def adopt(mesh, variables):
         if is_on_mesh(variable) or variable.value is None:
             continue
         raw = variable.value
-        moved = on_mesh(
+        moved = placed(
             mesh,
             raw.numpy(),
             getattr(variable, "dims", None),
