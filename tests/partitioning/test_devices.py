@@ -29,9 +29,41 @@ wanted = trained(keras.Sequential)
 print(max(np.abs(a - b).max() for a, b in zip(found, wanted)))
 """
 
+UPDATES = """
+import keras, numpy as np, tensorflow as tf
+import keras_switch.partitioning as p
 
-def test_a_mesh_makes_virtual_devices_and_updates_never_see_old_moments():
-    # Fails without `forbid_combiner`: Adam then misses its first update.
+mesh = p.Mesh("data:8", "batch:data")
+with mesh:
+    make = lambda: [keras.Variable(np.zeros(4, "float32")) for _ in range(3)]
+    weights, momenta = make(), make()
+
+@tf.function
+def step(x):
+    for i, (weight, momentum) in enumerate(zip(weights, momenta)):
+        momentum.value.assign_add(tf.reduce_sum(x * (i + 1.0), axis=0))
+        weight.value.assign_sub(momentum.value)  # must see the new momentum
+
+x = p.put(np.ones((8, 4), "float32"), mesh.layout(("batch", None), (8, 4)))
+with mesh.running():
+    step(x)
+print([float(w.numpy()[0]) for w in weights])
+"""
+
+
+def test_an_update_that_follows_another_sees_it():
+    # Without `forbid_combiner` the weights are 0, 0, -24.
+    environment = {k: v for k, v in os.environ.items() if k != COMBINER}
+    done = subprocess.run(
+        [sys.executable, "-c", UPDATES],
+        env={**environment, "KERAS_BACKEND": "tensorflow"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "[-8.0, -16.0, -24.0]", done.stderr[-3000:]
+
+
+def test_a_mesh_makes_virtual_devices_and_adam_steps_as_on_one_device():
     environment = {k: v for k, v in os.environ.items() if k != COMBINER}
     done = subprocess.run(
         [sys.executable, "-c", ADAM],
