@@ -10,7 +10,9 @@ from typing import ClassVar
 import keras
 from keras import ops
 
+from keras_switch.dispatch.grouped import GroupedRoute
 from keras_switch.dispatch.routes import GatherRoute
+from keras_switch.partitioning import on_mesh
 from keras_switch.routing.part import Part
 
 # Rows of a block, by choices per expert. A block costs a copy of its expert's weights,
@@ -28,7 +30,9 @@ class DroplessDispatch(Part):
     After MegaBlocks (arXiv:2211.15841, section 5): instead of a capacity, each expert
     gets as many blocks as its tokens fill. Shapes are static all the same: N is what
     the worst spread of tokens needs. With fewer choices than experts (decoding) a block
-    is one row, and the cost does not grow with the number of experts.
+    is one row, and the cost does not grow with the number of experts. On a mesh each
+    expert gets rows for all tokens of a group instead, E times as many: it is for
+    evaluation there.
 
     Args:
         block_size: rows of a block; `None`: by the number of tokens and experts.
@@ -62,13 +66,16 @@ class DroplessDispatch(Part):
         """Returns the route of an assignment; see `dispatch/__init__.py`."""
         num_groups, num_tokens, num_choices = ops.shape(assignment.gate)
         num_experts = assignment.num_experts
+        if on_mesh():
+            # Blocks of one expert would gather weights from all devices. Rows for all
+            # of a group's tokens in every expert drop none either.
+            whole = dataclasses.replace(
+                assignment, capacity=assignment.capacity or num_tokens
+            )
+            return GroupedRoute(whole.slots())
         flat = (num_groups * num_tokens, num_choices)
-        total = most = flat[0] * num_choices
-        crowded = False
-        if assignment.capacity is not None:  # experts choose, or the caller gave one
-            rows = num_experts * assignment.capacity
-            most = _minimum(total, num_groups * rows)
-            crowded = num_tokens * num_choices > 2 * rows
+        total = flat[0] * num_choices
+        most, crowded = _most_kept(assignment)
         num_blocks, size = self.blocks(most, num_experts)
 
         kept = ops.reshape(assignment.kept, flat)
@@ -76,10 +83,7 @@ class DroplessDispatch(Part):
         expert = ops.reshape(expert, (-1,))  # (T * K,)
         # Sorted by expert, the choices of expert e start at start[e]; its blocks end
         # before block last[e]. Choices that are not kept come last.
-        order = ops.cast(ops.argsort(expert), "int32")
-        experts = ops.arange(num_experts + 1, dtype="int32")
-        start = ops.cast(ops.searchsorted(ops.take(expert, order), experts), "int32")
-        count = start[1:] - start[:-1]
+        order, start, count = _by_expert(expert, num_experts)
         blocks = (count + size - 1) // size
         last = ops.cumsum(blocks)
         first = last - blocks
@@ -111,6 +115,30 @@ class DroplessDispatch(Part):
             gate=ops.reshape(assignment.gate, flat),
             crowded=crowded,
         )
+
+
+def _most_kept(assignment):
+    """Returns how many choices can be kept, and whether that is less than half."""
+    num_groups, num_tokens, num_choices = ops.shape(assignment.gate)
+    total = num_groups * num_tokens * num_choices
+    if assignment.capacity is None:
+        return total, False
+    rows = assignment.num_experts * assignment.capacity  # of a group
+    most = _minimum(total, num_groups * rows)
+    return most, num_tokens * num_choices > 2 * rows
+
+
+def _by_expert(expert, num_experts):
+    """Returns the order of choices by expert, and each expert's start and count there.
+
+    Args:
+        expert: `(T * K,)` int32; `num_experts` where a choice is not kept.
+        num_experts: E.
+    """
+    order = ops.cast(ops.argsort(expert), "int32")
+    experts = ops.arange(num_experts + 1, dtype="int32")
+    start = ops.cast(ops.searchsorted(ops.take(expert, order), experts), "int32")
+    return order, start, start[1:] - start[:-1]
 
 
 def _block_size(num_choices, num_experts):

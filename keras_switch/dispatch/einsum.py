@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from keras_switch.dispatch.grouped import AT_EXPERTS, AT_HOME, exchanged
 from keras_switch.routing.part import Part
 
 
@@ -45,6 +46,7 @@ class EinsumRoute:
     def dispatch(self, x):
         """Returns the rows of `x (G, S, D)`, `(E, G * C, D)`; 0 where one is empty."""
         rows = ops.einsum("gsec,gsd->egcd", ops.cast(self.to_rows, x.dtype), x)
+        rows = exchanged(rows, AT_HOME, AT_EXPERTS)
         num_experts, capacity = self.to_rows.shape[2:]
         num_rows = ops.shape(x)[0] * capacity
         return ops.reshape(rows, (num_experts, num_rows, x.shape[-1]))
@@ -53,6 +55,7 @@ class EinsumRoute:
         """Returns the weighted sum of each token's answers, `(G, S, D)`."""
         num_experts, capacity = self.to_tokens.shape[2:]
         shape = (num_experts, -1, capacity, rows.shape[-1])
-        by_group = ops.cast(ops.reshape(rows, shape), "float32")
+        by_group = exchanged(ops.reshape(rows, shape), AT_EXPERTS, AT_HOME)
+        by_group = ops.cast(by_group, "float32")
         y = ops.einsum("gsec,egcd->gsd", self.to_tokens, by_group)
         return ops.cast(y, rows.dtype)

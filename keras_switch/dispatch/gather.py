@@ -10,7 +10,9 @@ from typing import ClassVar
 import keras
 from keras import ops
 
+from keras_switch.dispatch.grouped import GroupedRoute
 from keras_switch.dispatch.routes import GatherRoute
+from keras_switch.partitioning import on_mesh
 from keras_switch.routing.part import Part
 
 
@@ -29,6 +31,8 @@ class GatherDispatch(Part):
     def route(self, assignment):
         """Returns the route of an assignment; see `dispatch/__init__.py`."""
         slots = assignment.slots()
+        if on_mesh():
+            return GroupedRoute(slots)
         num_groups, num_tokens, num_choices = ops.shape(slots.gate)
         _, num_experts, capacity = slots.source.shape
         group = ops.reshape(ops.arange(num_groups, dtype="int32"), (-1, 1, 1))

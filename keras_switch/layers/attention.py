@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_switch.layers.base import Layer
 from keras_switch.layers.dropout import SequenceDropout
+from keras_switch.partitioning import constrain
 from keras_switch.routing.softmax import softmax
 
 MASKED = -1e9  # Mesh TensorFlow's; finite, and so is a row without any visible key
@@ -148,7 +149,8 @@ class Attention(Layer):
 
     def _heads(self, x, kernel):
         """Returns `x` `(B, L, D)` as `(B, L, heads, d_kv)`."""
-        return ops.einsum("bld,dhk->blhk", x, ops.cast(kernel, x.dtype))
+        x = ops.einsum("bld,dhk->blhk", x, ops.cast(kernel, x.dtype))
+        return constrain(x, "batch", "length", "heads", "d_kv")
 
     def _attend(self, query, key, value, mask, bias, training=False):
         """Returns `(B, Q, D)`."""
@@ -158,9 +160,8 @@ class Attention(Layer):
         query = ops.reshape(query, (-1, self.kv_heads, *self._rows(length), self.d_kv))
         key = ops.cast(_swap_heads(key), "float32")
         logits = ops.matmul(query, ops.swapaxes(key, 2, 3))
-        logits = ops.reshape(
-            logits, (-1, self.num_heads, length, ops.shape(key)[2])
-        )  # (B, H, Q, Kl)
+        logits = ops.reshape(logits, (-1, self.num_heads, length, ops.shape(key)[2]))
+        logits = constrain(logits, "batch", "heads", None, None)  # (B, H, Q, Kl)
         if bias is not None:
             logits = logits + ops.cast(bias, "float32")
         if mask is not None:
@@ -173,7 +174,9 @@ class Attention(Layer):
         )
         x = ops.matmul(probs, _swap_heads(value))
         x = ops.reshape(x, (-1, self.num_heads, length, self.d_kv))
-        return ops.einsum("bhqk,hkd->bqd", x, ops.cast(self.out, x.dtype))
+        x = constrain(x, "batch", "heads", "length", "d_kv")
+        x = ops.einsum("bhqk,hkd->bqd", x, ops.cast(self.out, x.dtype))
+        return constrain(x, "batch", "length", "d_model")
 
     def _rows(self, length):
         """Returns the number of rows of queries per key head, as part of a shape."""

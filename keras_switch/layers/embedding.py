@@ -8,6 +8,8 @@ from keras import ops
 
 from keras_switch.layers.base import Layer
 from keras_switch.layers.initializers import ScaledTruncatedNormal
+from keras_switch.partitioning import constrain, parts_of
+from keras_switch.partitioning.gathers import look_up
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -72,7 +74,14 @@ class TokenEmbedding(Layer):
                 f"{self.name!r} got ids of dtype {ids.dtype}: give integers. In a "
                 'Keras model that is keras.Input(shape, dtype="int32").'
             )
-        return ops.cast(ops.take(self.embedding, ids, axis=0), self.compute_dtype)
+        x = ops.cast(self._looked_up(ids), self.compute_dtype)
+        return constrain(x, *("batch", "length")[: len(ids.shape)], "d_model")
+
+    def _looked_up(self, ids):
+        parts = parts_of("vocab", self.vocab_size)
+        if parts == 1:
+            return ops.take(self.embedding, ids, axis=0)
+        return look_up(ops.copy(self.embedding), ops.cast(ids, "int32"), parts)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape, self.d_model)
@@ -83,4 +92,5 @@ class TokenEmbedding(Layer):
         if scale is None:
             scale = self.d_model**-0.5 if self.tied else 1.0
         kernel = ops.transpose(self.embedding) if self.tied else self.kernel
-        return ops.matmul(ops.cast(x, "float32") * scale, ops.cast(kernel, "float32"))
+        x = ops.matmul(ops.cast(x, "float32") * scale, ops.cast(kernel, "float32"))
+        return constrain(x, *("batch", "length")[: len(x.shape) - 1], "vocab")

@@ -11,6 +11,7 @@ from keras_switch.dispatch.gathers import take_blocks
 from keras_switch.layers import activations
 from keras_switch.layers.base import Layer
 from keras_switch.layers.initializers import ScaledTruncatedNormal
+from keras_switch.partitioning import constrain
 
 
 class _Experts(Layer):
@@ -42,12 +43,13 @@ class _Experts(Layer):
         self.wo = self._add("wo", out, ("d_ff", "d_model"))
 
     def call(self, rows, owner=None, training=False):
-        hidden = self._hidden(rows, owner)
+        hidden = constrain(self._hidden(rows, owner), "experts", "batch", "d_ff")
         if training and self.expert_dropout_rate:
             hidden = keras.random.dropout(
                 hidden, self.expert_dropout_rate, seed=self.seed_generator
             )
-        return self._product(hidden, self.wo, owner)
+        rows = self._product(hidden, self.wo, owner)
+        return constrain(rows, "experts", "batch", "d_model")
 
     def compute_output_shape(self, input_shape):
         return input_shape

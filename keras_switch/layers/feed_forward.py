@@ -10,6 +10,7 @@ from keras_switch.layers import activations
 from keras_switch.layers.base import Layer
 from keras_switch.layers.dropout import SequenceDropout
 from keras_switch.layers.initializers import ScaledTruncatedNormal
+from keras_switch.partitioning import constrain
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -46,8 +47,10 @@ class FeedForward(Layer):
         self.wo = self._kernel("wo", (self.d_ff, input_shape[-1]), ("d_ff", "d_model"))
 
     def call(self, x, mask=None, training=False):
-        x = self._hidden(x)  # (B, L, F)
-        return ops.matmul(self.dropout(x, training=training), self.wo)
+        tokens = ("batch", "length")[: len(x.shape) - 1]
+        x = constrain(self._hidden(x), *tokens, "d_ff")  # (B, L, F)
+        x = ops.matmul(self.dropout(x, training=training), self.wo)
+        return constrain(x, *tokens, "d_model")
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -9,6 +9,7 @@ from keras import ops
 from keras_switch.layers.base import Layer
 from keras_switch.layers.experts import check_positive
 from keras_switch.layers.initializers import ScaledTruncatedNormal
+from keras_switch.partitioning import constrain
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -62,7 +63,9 @@ class Router(Layer):
 
     def call(self, x):
         logits = ops.matmul(ops.cast(x, "float32"), self.kernel)
-        return logits if self.bias is None else logits + self.bias
+        logits = logits if self.bias is None else logits + self.bias
+        # Of each token the logits of all experts, on the device that has the token.
+        return constrain(logits, "batch", None, None)
 
     def compute_output_spec(self, x):
         shape = (*x.shape[:-1], self.num_experts)

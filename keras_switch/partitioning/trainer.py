@@ -50,6 +50,13 @@ class MeshTrainer:
             super().compile(*args, **kwargs)
         steps.adopt_compiled(self)
 
+    def compile_from_config(self, config):
+        # Keras leaves models with a `compile` of their own uncompiled.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            with self._on_mesh():
+                self.optimizer.build(self.trainable_variables)
+
     def fit(self, *args, **kwargs):
         with self._on_mesh():
             return super().fit(*args, **kwargs)

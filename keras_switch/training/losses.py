@@ -9,6 +9,8 @@ import math
 import keras
 from keras import ops
 
+from keras_switch.partitioning import on_mesh
+
 _SMOOTHINGS = ("flaxformer", "mesh_tensorflow")
 
 
@@ -36,8 +38,7 @@ def token_losses(
     logits = ops.cast(logits, "float32")
     log_z = ops.logsumexp(logits, axis=-1)
     vocab_size = logits.shape[-1]
-    targets = ops.expand_dims(ops.cast(targets, "int32"), -1)
-    target_logits = ops.squeeze(ops.take_along_axis(logits, targets, axis=-1), -1)
+    target_logits = _at(logits, ops.expand_dims(ops.cast(targets, "int32"), -1))
     loss = log_z - target_logits
     if label_smoothing:
         on, off, constant = _smoothed(vocab_size, label_smoothing, smoothing)
@@ -128,6 +129,15 @@ class TokenCrossEntropy(keras.losses.Loss):
             "smoothing": self.smoothing,
             "dtype": "float32",
         }
+
+
+def _at(logits, targets):
+    """Returns the logits `(..., V)` of the targets `(..., 1)`, `(...)`."""
+    if not on_mesh():
+        return ops.squeeze(ops.take_along_axis(logits, targets, axis=-1), -1)
+    # The gradient of that gather would bring all logits to every device.
+    chosen = ops.equal(targets, ops.arange(logits.shape[-1], dtype="int32"))
+    return ops.sum(logits * ops.cast(chosen, logits.dtype), axis=-1)
 
 
 def _smoothed(vocab_size, label_smoothing, smoothing):

@@ -93,7 +93,6 @@ def test_optimizers_and_metrics_made_outside_are_moved_onto_the_mesh():
     check_same(found, model(keras.Model, **options()), steps_per_epoch=2)
     assert all(is_on_mesh(v) for v in outside["optimizer"].variables)
     assert all(is_on_mesh(v) for v in outside["metrics"][0].variables)
-    assert int(outside["optimizer"].iterations.numpy()) == 4
 
 
 @on_devices
@@ -115,39 +114,6 @@ def test_steps_per_execution_and_accumulated_gradients_on_a_mesh():
     assert differences(found, wanted) < 3e-5
     scores = [one.evaluate(data, verbose=0) for one in (found, wanted)]
     np.testing.assert_allclose(*scores, atol=1e-5)
-
-
-class Subclassed(MeshTrainer, keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.norm = keras.layers.BatchNormalization()
-        self.drop = keras.layers.Dropout(0.0)
-        self.inner = layers.FeedForward(8, name="ff")
-        self.out = keras.layers.Dense(3)
-
-    def call(self, x, training=False):
-        x = self.norm(self.inner(x), training=training)
-        return self.out(self.drop(x[:, 0], training=training))
-
-
-@on_devices
-def test_a_subclassed_model_makes_its_weights_in_the_first_step():
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    runs = []
-    with Mesh("data:4,model:2", RULES):
-        models = [Subclassed()]
-    models.append(Subclassed())
-    for one in models:
-        one.compile(keras.optimizers.SGD(0.1), loss, metrics=["accuracy"])
-        keras.utils.set_random_seed(1)
-        logs = [one.train_on_batch(X[:8], Y[:8], return_dict=True) for _ in range(3)]
-        logs.append(one.test_on_batch(X[:8], Y[:8], return_dict=True))
-        runs.append((logs, one.predict_on_batch(X[:7])))
-    assert is_on_mesh(models[0].weights[0]) and not is_on_mesh(models[1].weights[0])
-    for a, b in zip(*(logs for logs, _ in runs), strict=True):
-        assert a == pytest.approx(b, abs=1e-5)
-    np.testing.assert_allclose(runs[0][1], runs[1][1], atol=1e-5)
-    assert differences(*models) < 1e-5
 
 
 @on_devices
