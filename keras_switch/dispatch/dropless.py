@@ -64,15 +64,10 @@ class DroplessDispatch(Part):
 
     def route(self, assignment):
         """Returns the route of an assignment; see `dispatch/__init__.py`."""
+        if on_mesh():
+            return _roomy(assignment)
         num_groups, num_tokens, num_choices = ops.shape(assignment.gate)
         num_experts = assignment.num_experts
-        if on_mesh():
-            # Blocks of one expert would gather weights from all devices. Rows for all
-            # of a group's tokens in every expert drop none either.
-            whole = dataclasses.replace(
-                assignment, capacity=assignment.capacity or num_tokens
-            )
-            return GroupedRoute(whole.slots())
         flat = (num_groups * num_tokens, num_choices)
         total = flat[0] * num_choices
         most, crowded = _most_kept(assignment)
@@ -115,6 +110,15 @@ class DroplessDispatch(Part):
             gate=ops.reshape(assignment.gate, flat),
             crowded=crowded,
         )
+
+
+def _roomy(assignment):
+    """Returns a route with rows for all of a group's tokens in every expert.
+
+    It drops none either. Blocks of one expert would gather weights from all devices.
+    """
+    capacity = assignment.capacity or ops.shape(assignment.gate)[1]
+    return GroupedRoute(dataclasses.replace(assignment, capacity=capacity).slots())
 
 
 def _most_kept(assignment):

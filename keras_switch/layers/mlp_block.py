@@ -6,6 +6,7 @@ Axes: B batch, L length, Q queries, D d_model.
 import keras
 
 from keras_switch.layers.base import Layer
+from keras_switch.layers.block import build_parts
 from keras_switch.layers.dropout import SequenceDropout
 from keras_switch.layers.normalization import RMSNorm
 
@@ -38,9 +39,7 @@ class MlpBlock(Layer):
         self.dropout = SequenceDropout(dropout_rate, dtype=self.dtype_policy)
 
     def build(self, x_shape):
-        for part in (self.mlp_norm, self.mlp):
-            if not part.built:
-                part.build(x_shape)
+        build_parts((self.mlp_norm, self.mlp), x_shape)
 
     def call(
         self,

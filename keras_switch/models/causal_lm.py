@@ -10,7 +10,7 @@ from keras import ops
 from keras_switch.models.backbone import SwitchBackbone
 from keras_switch.models.causal_lm_preprocessor import SwitchCausalLMPreprocessor
 from keras_switch.models.config import DECODER_ONLY
-from keras_switch.models.decoding import dropless, generated_mask, next_token
+from keras_switch.models.decoding import dropless, generated
 from keras_switch.models.language_model import LanguageModel
 from keras_switch.models.prefix_lm_preprocessor import SwitchPrefixLMPreprocessor
 
@@ -53,25 +53,13 @@ class SwitchCausalLM(LanguageModel, keras_hub.models.CausalLM):
         token_ids = ops.cast(inputs["token_ids"], "int32")
         prompt_mask = ops.cast(inputs["padding_mask"], "bool")
         with dropless(self.backbone):
-            cache = (
-                self.backbone.decoder.init_cache(*ops.shape(token_ids)),
-                prompt_mask,
+            cache = self.backbone.decoder.init_cache(*ops.shape(token_ids))
+            # The mask rides in the cache, where samplers repeat it for each beam.
+            cache = (cache, prompt_mask)
+            token_ids, mask = generated(
+                self, token_ids, prompt_mask, cache, stop_token_ids
             )
-            _, hidden, cache = self._decode(token_ids, cache, 0)
-            token_ids = self.sampler(
-                next=lambda *state: next_token(self._decode, *state),
-                prompt=token_ids,
-                cache=cache,
-                index=ops.min(ops.sum(ops.cast(prompt_mask, "int32"), axis=-1)),
-                mask=prompt_mask,
-                stop_token_ids=stop_token_ids,
-                hidden_states=hidden,
-                model=self,
-            )
-        return {
-            "token_ids": token_ids,
-            "padding_mask": generated_mask(token_ids, prompt_mask, stop_token_ids),
-        }
+        return {"token_ids": token_ids, "padding_mask": mask}
 
     def _decode(self, token_ids, cache, index):
         """Returns logits, hidden states and cache after the tokens from `index` on."""

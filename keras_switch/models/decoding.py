@@ -38,6 +38,31 @@ def dropless(model):
             layer.eval_dispatch = None
 
 
+def generated(model, token_ids, prompt_mask, cache, stop_token_ids):
+    """Returns what a language model writes, and which tokens count, `(B, L)` each.
+
+    Args:
+        model: a language model with a sampler and a method
+            `_decode(token_ids (B, Q), cache, index) -> logits, hidden states, cache`.
+        token_ids: `(B, L)` int, the prompt and room for what follows.
+        prompt_mask: `(B, L)` bool, true for tokens of the prompt.
+        cache: of no token yet; tensors whose first axis is the batch.
+        stop_token_ids: ids that end a sequence, or `None`.
+    """
+    _, hidden, cache = model._decode(token_ids, cache, 0)
+    token_ids = model.sampler(
+        next=lambda *state: next_token(model._decode, *state),
+        prompt=token_ids,
+        cache=cache,
+        index=ops.min(ops.sum(ops.cast(prompt_mask, "int32"), axis=-1)),
+        mask=prompt_mask,
+        stop_token_ids=stop_token_ids,
+        hidden_states=hidden,
+        model=model,
+    )
+    return token_ids, generated_mask(token_ids, prompt_mask, stop_token_ids)
+
+
 def next_token(decode, token_ids, cache, index):
     """Returns logits `(B, V)`, hidden states `(B, D)` and cache, as samplers want them.
 

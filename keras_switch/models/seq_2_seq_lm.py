@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_switch.models.backbone import SwitchBackbone
 from keras_switch.models.config import ENCODER_DECODER
-from keras_switch.models.decoding import dropless, generated_mask, next_token
+from keras_switch.models.decoding import dropless, generated
 from keras_switch.models.language_model import LanguageModel
 from keras_switch.models.seq_2_seq_lm_preprocessor import SwitchSeq2SeqLMPreprocessor
 
@@ -61,23 +61,10 @@ class SwitchSeq2SeqLM(LanguageModel, keras_hub.models.Seq2SeqLM):
             cache = self.backbone.decoder.init_cache(batch_size, length, encoded)
             # The mask rides in the cache, where samplers repeat it for each beam.
             cache = (cache, encoder_mask)
-            _, hidden, cache = self._decode(token_ids, cache, 0)
-            token_ids = self.sampler(
-                next=lambda *state: next_token(self._decode, *state),
-                prompt=token_ids,
-                cache=cache,
-                index=ops.min(ops.sum(ops.cast(prompt_mask, "int32"), axis=-1)),
-                mask=prompt_mask,
-                stop_token_ids=stop_token_ids,
-                hidden_states=hidden,
-                model=self,
+            token_ids, mask = generated(
+                self, token_ids, prompt_mask, cache, stop_token_ids
             )
-        return {
-            "decoder_token_ids": token_ids,
-            "decoder_padding_mask": generated_mask(
-                token_ids, prompt_mask, stop_token_ids
-            ),
-        }
+        return {"decoder_token_ids": token_ids, "decoder_padding_mask": mask}
 
     def _decode(self, token_ids, cache, index):
         """Returns logits, hidden states and cache after the tokens from `index` on."""

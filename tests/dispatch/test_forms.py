@@ -124,6 +124,7 @@ def test_a_decoding_step_costs_no_more_with_more_experts():
         logits = np.random.default_rng(0).standard_normal((2, 1, num_experts))
         route = DroplessDispatch().route(assign(TopK(2), logits, capacity=None))
         assert route.blocks == (4, 1)
+        assert DroplessDispatch(8).blocks(4, num_experts) == (4, 8)
 
 
 @pytest.mark.parametrize("num_experts", [2, 8, 32])

@@ -2,12 +2,16 @@ import keras
 import numpy as np
 import pytest
 from helpers_layers import array, set_random_weights
+from keras import ops
 
 from keras_switch.layers import (
     Attention,
     Block,
+    CrossBlock,
     FeedForward,
     FourierMixing,
+    MlpBlock,
+    ParallelBlock,
     SwitchFeedForward,
 )
 from keras_switch.layers.base import Layer
@@ -84,12 +88,80 @@ def test_experts_that_go_by_token_ids_get_them():
     assert np.abs(y - array(block(X, token_ids=SEGMENTS + 1))).max() > 1e-3
 
 
-def test_branches_are_dropped_along_the_length():
-    block = Block(FourierMixing(), Seen(), dropout_rate=0.5)
-    x = np.zeros((1, 4, 64), "float32")
-    x[0, :, 0] = 1.0  # so that the transform is 4 at the first position alone
-    y = array(block(x, training=True)) - x
-    assert 0 < np.mean(y[0, 0] == 0) < 1
+class Constant(Layer):
+    """Stands for any part of a block; returns one number everywhere."""
+
+    def __init__(self, value, **kwargs):
+        super().__init__(**kwargs)
+        self.value = value
+
+    def build(self, x_shape, context_shape=None):
+        pass
+
+    def call(self, x, mask=None, bias=None, context=None, training=False):
+        return self.value * ops.ones_like(x)
+
+
+BRANCHES = {
+    "mixer": lambda: Block(Constant(1.0), Constant(0.0), 0.5),
+    "mlp": lambda: Block(Constant(0.0), Constant(1.0), 0.5),
+    "parallel mixer": lambda: ParallelBlock(Constant(1.0), Constant(0.0), 0.5),
+    "parallel mlp": lambda: ParallelBlock(Constant(0.0), Constant(1.0), 0.5),
+    "cross": lambda: CrossBlock(Constant(0.0), Constant(1.0), Constant(0.0), 0.5),
+    "extra mlp": lambda: MlpBlock(Constant(1.0), 0.5),
+}
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_each_branch_is_dropped_along_the_length_in_training_only(branch):
+    block, x = BRANCHES[branch](), np.zeros((1, 4, 64), "float32")
+    context = {"context": x} if branch == "cross" else {}
+    y = array(block(x, training=True, **context))
+    assert set(np.unique(y)) == {0.0, 2.0}
+    np.testing.assert_array_equal(y, y[:, :1].repeat(4, axis=1))
+    np.testing.assert_array_equal(array(block(x, **context)), 1)
+
+
+class Knows(Constant):
+    """Keeps whether it was called in training."""
+
+    def call(self, x, mask=None, bias=None, context=None, training=False):
+        self.training = training
+        return x
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_every_part_knows_whether_it_is_training(training):
+    parts = [Knows(1.0) for _ in range(8)]
+    blocks = [
+        Block(*parts[:2]),
+        ParallelBlock(*parts[2:4]),
+        CrossBlock(*parts[4:7]),
+        MlpBlock(parts[7]),
+    ]
+    for block in blocks:
+        context = {"context": X} if isinstance(block, CrossBlock) else {}
+        block(X, training=training, **context)
+    assert [part.training for part in parts] == [training] * 8
+
+
+def test_experts_with_an_originals_arithmetic_get_padding_as_zeros():
+    class Keeps(Seen):
+        wants_zero_padding = True
+
+        def call(self, x, **kwargs):
+            self.x = x
+            return super().call(x, **kwargs)
+
+    mlp = Keeps()
+    Block(FourierMixing(), mlp)(X, segments=SEGMENTS)
+    np.testing.assert_array_equal(np.any(array(mlp.x), axis=-1), SEGMENTS > 0)
+
+
+def test_segments_go_before_the_mask_of_a_keras_embedding():
+    block = made()
+    given = block(X, segments=SEGMENTS, mask=np.ones((2, 4), bool))
+    np.testing.assert_array_equal(array(given), array(block(X, segments=SEGMENTS)))
 
 
 @pytest.mark.parametrize(
