@@ -46,9 +46,9 @@ def batch(architecture):
 
 def model(architecture, how, policy, optimizer):
     keras.utils.set_random_seed(0)
-    sparse = models.Sparse(
-        num_experts=8, routing=ROUTING[policy], dispatch=DISPATCH[how]
-    )
+    sparse = None
+    if how != "dense":
+        sparse = models.Sparse(8, routing=ROUTING[policy], dispatch=DISPATCH[how])
     config = models.ModelConfig(
         vocab_size=32,
         d_model=8,
@@ -57,7 +57,7 @@ def model(architecture, how, policy, optimizer):
         num_heads=2,
         num_layers=2,
         architecture=architecture,
-        sparse=sparse if how != "dense" else None,
+        sparse=sparse,
     )
     task = models.SwitchCausalLM
     if "-dec" in architecture:
