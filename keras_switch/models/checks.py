@@ -1,20 +1,8 @@
 """Checks of config fields: each yields a sentence per mistake, so that all are told."""
 
-import difflib
-
 import keras
 
-
-def refuse(what, mistakes):
-    """Raises one error with every mistake, or returns if there is none."""
-    if mistakes:
-        raise ValueError(f"{what}:\n- " + "\n- ".join(mistakes))
-
-
-def nearest(name, known, count=1):
-    """Returns the names in `known` that are written most like `name`, as text."""
-    near = difflib.get_close_matches(str(name), list(known), count, 0.0)
-    return ", ".join(repr(match) for match in near)
+from keras_switch.partitioning.mistakes import nearest
 
 
 def below(config, least, *names, optional=False):

@@ -6,10 +6,8 @@ No layer is made here; `assembly.py` makes them.
 from keras_switch.dispatch import BySequence, GatherDispatch
 from keras_switch.models.checks import (
     below,
-    nearest,
     not_instances,
     not_rates,
-    refuse,
     unknown_activation,
 )
 from keras_switch.models.parts import (
@@ -25,6 +23,7 @@ from keras_switch.models.parts import (
     part,
 )
 from keras_switch.models.placement import Odd, Placement
+from keras_switch.partitioning.mistakes import nearest, refuse
 from keras_switch.routing import Policy, Switch
 
 ENCODER_DECODER = "encoder-decoder"

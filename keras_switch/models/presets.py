@@ -8,10 +8,10 @@ built in: there are no weights to download.
 import dataclasses
 
 from keras_switch.dispatch import FixedGroups
-from keras_switch.models.checks import nearest
 from keras_switch.models.config import DECODER_ONLY, LayerMean, ModelConfig, Sparse
 from keras_switch.models.parts import GatedMlp, Parallel, RotaryPosition
 from keras_switch.models.placement import AllLayers, Every
+from keras_switch.partitioning.mistakes import nearest
 from keras_switch.routing import CapacityFactor, ExpertChoice, Switch, TopK
 
 

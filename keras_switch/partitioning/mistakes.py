@@ -9,10 +9,10 @@ def refuse(what, mistakes):
         raise ValueError(f"{what}:\n- " + "\n- ".join(mistakes))
 
 
-def nearest(name, known):
-    """Returns the name in `known` that is written most like `name`, in quotes."""
-    near = difflib.get_close_matches(str(name), [str(k) for k in known], 1, 0.0)
-    return repr(near[0]) if near else "none"
+def nearest(name, known, count=1):
+    """Returns the names in `known` that are written most like `name`, in quotes."""
+    near = difflib.get_close_matches(str(name), [str(k) for k in known], count, 0.0)
+    return listed(near) or "none"
 
 
 def listed(names):

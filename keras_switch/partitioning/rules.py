@@ -92,14 +92,6 @@ class LayoutRules:
             specs.append(axis)
         return tuple(specs)
 
-    def local_shape(self, dims, shape, mesh_shape):
-        """Returns the shape of the part of a tensor that one device holds."""
-        specs = self.specs(dims, shape, mesh_shape)
-        return tuple(
-            size // mesh_shape.size(axis)
-            for size, axis in zip(shape, specs, strict=True)
-        )
-
     def check(self, mesh_shape, weights=()):
         """Raises `ValueError` with every mistake of the rules on this mesh.
 

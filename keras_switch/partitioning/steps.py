@@ -35,7 +35,7 @@ def adopt_compiled(model):
     for optimizer in _optimizers(model):
         adopt(model.mesh, optimizer.variables)
         slots_like_weights(optimizer)
-    adopt(model.mesh, _variables_of(_metrics(model)))
+    adopt(model.mesh, _variables_of(model.metrics))
 
 
 def on_iterator(model, step):
@@ -141,7 +141,7 @@ def make_variables(model, batch):
                 optimizer.build(model.trainable_variables)
     object.__setattr__(model, "_mesh_metrics_built", y is not None)
     if y is not None:
-        adopt(model.mesh, _variables_of(_metrics(model)))
+        adopt(model.mesh, _variables_of(model.metrics))
     owners = [model, *_optimizers(model)]
     refuse_outsiders(
         model,
@@ -208,10 +208,6 @@ def _optimizers(model):
     found = [] if optimizer is None else [optimizer]
     inner = getattr(optimizer, "inner_optimizer", None)
     return found if inner is None else [*found, inner]
-
-
-def _metrics(model):
-    return model.metrics
 
 
 def _variables_of(metrics):

@@ -78,8 +78,9 @@ class MeshVariable(dtensor.DVariable):
             f"the function {name!r}, which uses it, does not run there. Train a "
             "keras_switch.Model instead of a keras.Model (or put "
             "keras_switch.partitioning.MeshTrainer before keras.Model among the bases "
-            "of your class); in a loop of your own, call the function inside "
-            "`with mesh.running():`."
+            "of your class); to generate, use the copy on one device that "
+            "`model.off_mesh()` returns; in a loop of your own, call the function "
+            "inside `with mesh.running():`."
         )
 
 

@@ -7,7 +7,7 @@ question: how long a collective takes along one axis of a mesh.
 import dataclasses
 import math
 
-from keras_switch.models.checks import nearest
+from keras_switch.partitioning.mistakes import nearest
 
 GB, GIB, TERA = 10**9, 2**30, 10**12
 
