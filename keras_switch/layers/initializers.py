@@ -27,9 +27,12 @@ class ScaledTruncatedNormal(keras.initializers.Initializer):
         self.seed = seed
 
     def __call__(self, shape, dtype=None):
+        return self.of_shape(shape)(shape, dtype=dtype)
+
+    def of_shape(self, shape):
+        """Returns Keras's initializer that gives the same for values of this shape."""
         stddev = (self.scale / shape[-2]) ** 0.5
-        normal = keras.initializers.TruncatedNormal(stddev=stddev, seed=self.seed)
-        return normal(shape, dtype=dtype)
+        return keras.initializers.TruncatedNormal(stddev=stddev, seed=self.seed)
 
     def get_config(self):
         return {"scale": self.scale, "seed": self.seed}

@@ -65,19 +65,22 @@ def slot_layout():
 
 
 class LaidOut:
-    """An initializer that also tells the mesh which dimensions its values have.
+    """An initializer for variables of the mesh: it tells dimensions, and draws late.
 
     Args:
         initializer: function of `(shape, dtype)`.
-        dims: name of each dimension, or `None` for one that is never split.
+        dims: name of each dimension, or `None` for one that is never split; or `None`
+            for a value whose layout is told otherwise.
     """
 
-    def __init__(self, initializer, dims):
+    def __init__(self, initializer, dims=None):
         self.initializer = initializer
-        self.dims = tuple(dims)
+        self.dims = dims if dims is None else tuple(dims)
 
     def __call__(self, shape, dtype=None):
-        value = self.initializer(shape, dtype=dtype)
+        from keras_switch.partitioning.drawing import drawn
+
+        value = drawn(self.initializer, shape, dtype)
         _state.dims = self.dims
         return value
 

@@ -2,11 +2,13 @@
 
 import contextlib
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
 from keras_switch.partitioning import scope
+from keras_switch.partitioning.drawing import Drawing
 from keras_switch.partitioning.transfer import full, put
 
 # Graphs in which a variable may be read though no mesh is running: Keras infers shapes
@@ -109,19 +111,22 @@ def placed(mesh, value, dims=None, layout=None, **kwargs):
 
     Args:
         mesh: `Mesh`.
-        value: host tensor or array.
+        value: host tensor or array, or a `Drawing`.
         dims: name of each dimension, or `None`: whole on every device.
         layout: `dtensor.Layout` that goes before `dims` if it is of the same rank.
         **kwargs: of `tf.Variable`: dtype, trainable and name are used.
     """
-    value = tf.convert_to_tensor(value, dtype=kwargs.get("dtype"))
+    if not isinstance(value, Drawing):
+        value = tf.convert_to_tensor(value, dtype=kwargs.get("dtype"))
     shape = tuple(value.shape)
     if dims is not None:
         mesh.check([(kwargs.get("name"), shape, dims)])
         layout = mesh.layout(dims, shape)
     elif layout is None or layout.rank != len(shape):
         layout = mesh.layout((None,) * len(shape), shape)
-    if not _is_dtensor(value):
+    if isinstance(value, Drawing):
+        value = value.put(layout)
+    elif not _is_dtensor(value):
         value = put(value, layout)
     return MeshVariable(
         value,
@@ -165,12 +170,14 @@ def slots_like_weights(optimizer):
     if getattr(original, "lays_out_slots", False):
         return
 
-    def add_variable_from_reference(reference_variable, *args, **kwargs):
+    def add_variable_from_reference(reference_variable, name=None, initializer="zeros"):
         layout = getattr(
             getattr(reference_variable, "value", reference_variable), "layout", None
         )
+        if layout is not None:
+            initializer = scope.LaidOut(keras.initializers.get(initializer))
         with scope.set_to(slot=layout):
-            return original(reference_variable, *args, **kwargs)
+            return original(reference_variable, name, initializer)
 
     add_variable_from_reference.lays_out_slots = True
     optimizer.add_variable_from_reference = add_variable_from_reference

@@ -5,6 +5,8 @@ import keras
 import pytest
 
 from keras_switch import models
+from keras_switch.partitioning import LayoutRules, MeshShape
+from keras_switch.partitioning.rules import DIMS, UNSPLIT
 from keras_switch.routing import ExpertChoice, Hash, Soft, TopK
 
 DECODER = {"architecture": "decoder-only"}
@@ -72,3 +74,42 @@ def test_active_parameters_count_the_experts_that_a_token_visits(routing, visite
 def test_a_dense_model_is_active_as_a_whole():
     found = models.count(dataclasses.replace(helpers.TINY, sparse=None))
     assert found.active == found.total
+
+
+PARTS = {
+    **CASES,
+    "gated experts": {"mlp": models.GatedMlp()},
+    "every block sparse": {"sparse": models.Sparse(4, placement=models.AllLayers())},
+    "parallel, sparse": {
+        "architecture": "decoder-only",
+        "block": models.Parallel(),
+        "sparse": models.Sparse(4, placement=models.AllLayers()),
+    },
+}
+KNOWN = {*DIMS, *UNSPLIT}
+
+
+def check_dims(weights):
+    assert weights
+    for weight in weights:
+        assert weight.dims, weight.path
+        assert len(weight.dims) == len(weight.shape), weight.path
+        assert set(weight.dims) <= KNOWN, (weight.path, weight.dims)
+
+
+@pytest.mark.parametrize("name", models.PRESETS)
+def test_every_weight_of_a_preset_names_dimensions_that_rules_know(name):
+    weights = models.count(models.PRESETS[name].config).weights
+    check_dims(weights)
+    # Each over one axis: nothing large is left that cannot be split.
+    for dim in ("experts", "d_model", "d_ff", "heads", "vocab"):
+        of = [(w.path, w.shape, w.dims) for w in weights if dim in w.dims]
+        LayoutRules(((dim, "all"),)).check(MeshShape.parse("all:2"), of)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_every_weight_of_a_built_model_names_dimensions_that_rules_know(name):
+    model = models.SwitchBackbone(helpers.tiny(**PARTS[name]))
+    for weight in model.trainable_variables:
+        # An attribute that only `Layer.add_param` sets: without it this is an error.
+        check_dims([weight])
