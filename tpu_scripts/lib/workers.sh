@@ -1,0 +1,122 @@
+# shellcheck shell=bash
+# Verbs for machines on which we start the workers ourselves: tpu, ssh, local. A back-end
+# gives `on_workers WORD...` (runs worker.sh WORD... on every machine; fails if one is out
+# of reach), `in_workers WORD...` (runs any command there, in the folder of the launch),
+# machines_state (ready, pending, lost, absent or unknown), get_machines_back,
+# copy_to_workers FILE..., fetch_logs, do_create and do_delete.
+
+source "$SCRIPTS/lib/watch.sh"
+
+do_setup() {
+  make_log_dir
+  collect_files
+  copy_to_workers "${FILES[@]}"
+  in_workers bash install.sh "$(package)" "${VALUE[tensorflow]}" "${VALUE[setup_command]}" ||
+    fail "the installation failed; its messages stand above"
+  tell "installed; next: train"
+}
+
+do_train() {
+  prepare_command "$PROGRAM"
+  make_log_dir
+  note "unless a worker is running:"
+  states || true
+  if grep -q ' running' <<<"$STATES"; then
+    fail "'${VALUE[name]}' is running: follow it with resume, end it with stop"
+  fi
+  start_and_watch || end_with "$?"
+}
+
+# Lost machines come back as new, empty ones: they are set up again.
+do_resume() {
+  local restarts most="${VALUE[max_restarts]}"
+  prepare_command "$PROGRAM"
+  make_log_dir
+  for ((restarts = 0; restarts <= most; restarts++)); do
+    if [ "$restarts" -gt 0 ]; then
+      say "restart $restarts of at most $most"
+      pause "${VALUE[restart_wait]}"
+    fi
+    bring_back || continue
+    resume_once && return
+    [ "$?" = "$LOST" ] || exit 1
+  done
+  end_with "$LOST"
+}
+
+# bring_back: waits for machines that are on their way; otherwise gets them anew.
+bring_back() {
+  local state
+  while state="$(machines_state)" && ! dry; do
+    case "$state" in
+      ready) return 0 ;;
+      pending) sleep "${VALUE[poll_seconds]}" ;;
+      *) break ;;
+    esac
+  done
+  note "unless the machines are ready:"
+  # In a process of its own, because an error in it must not end the whole.
+  (get_machines_back) && return
+  say "the machines did not come back"
+  return 1
+}
+
+resume_once() {
+  note "unless the workers are running:"
+  states || true
+  if grep -q ' running' <<<"$STATES"; then
+    say "still running: following it"
+    watch_workers
+  else
+    start_and_watch
+  fi
+}
+
+start_and_watch() {
+  on_workers start "${COMMAND[@]}" || {
+    after_failure "a worker could not be started; 'setup' installs what it needs"
+    return
+  }
+  trap interrupted INT TERM
+  watch_workers
+}
+
+# end_with CODE: the last words.
+end_with() {
+  if [ "$1" = "$LOST" ]; then
+    say "the machines were lost; 'resume' with the same arguments goes on from the last checkpoint"
+  fi
+  exit "$1"
+}
+
+do_status() {
+  local machines
+  machines="$(machines_state)"
+  states || tell "the workers cannot all be reached"
+  if ! dry; then printf 'machines: %s\n%s\n' "$machines" "$STATES"; fi
+}
+
+do_logs() {
+  make_log_dir
+  fetch_logs || fail "not all logs could be fetched"
+  tell "logs are in $LOG_DIR"
+}
+
+# every_worker FUNCTION WORD...: FUNCTION I WORD... for all of them at once.
+every_worker() {
+  local i running=() failed=0
+  for ((i = 0; i < WORKERS; i++)); do
+    if dry; then
+      "$1" "$i" "${@:2}"
+    else
+      "$1" "$i" "${@:2}" &
+      running+=("$!")
+    fi
+  done
+  for i in ${running[@]+"${running[@]}"}; do wait "$i" || failed=1; done
+  return "$failed"
+}
+
+do_stop() {
+  on_workers stop "${VALUE[stop_seconds]}" || fail "not all workers could be stopped"
+}
