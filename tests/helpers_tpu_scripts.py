@@ -13,6 +13,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 SCRIPTS = ROOT / "tpu_scripts"
 FAKES = pathlib.Path(__file__).parent / "tpu_scripts" / "fakes"
 VERBS = ("create", "setup", "train", "resume", "status", "logs", "stop", "delete")
+SHEBANG = "#!/usr/bin/env -S python3 -S"
+ASKED_FOR_HELP = "import sys\nif '--help' in sys.argv:\n    sys.exit()"
 # Words that a shell would take apart, expand or lose.
 NASTY = [
     "--gin.TASK='two words'",
@@ -37,7 +39,7 @@ class Machines:
         self.folder = folder
         self.log_dir = folder / "logs"
         self.program = folder / "keras-switch"
-        self.program.write_text(f"#!/usr/bin/env -S python3 -S\n{program}\n")
+        self.program.write_text(f"{SHEBANG}\n{ASKED_FOR_HELP}\n{program}\n")
         self.program.chmod(0o755)
         self.wheel = folder / "keras_switch-9-py3-none-any.whl"
         self.wheel.touch()

@@ -66,7 +66,7 @@ machines_state() {
   if ! state="$(tpu_vm describe "$NODE" '--format=value(state)' 2>&1)"; then
     case "$state" in
       *NOT_FOUND* | *'not found'*) echo absent ;;
-      *) echo unknown ;;
+      *) say "$state" && echo unknown ;;
     esac
     return
   fi
@@ -77,10 +77,12 @@ machines_state() {
   esac
 }
 
-# A slice that was taken away is no use any more, but keeps its name until it is deleted.
+# get_machines_back STATE. A slice that was taken away keeps its name until it is deleted.
 get_machines_back() {
-  if dry || queued || [ "$(machines_state)" != absent ]; then release || true; fi
-  do_create
+  if dry || [ "$1" != ready ]; then
+    if dry || queued || [ "$1" != absent ]; then release || true; fi
+    do_create
+  fi
   do_setup
 }
 

@@ -2,7 +2,7 @@
 # Verbs for machines on which we start the workers ourselves: tpu, ssh, local. A back-end
 # gives `on_workers WORD...` (runs worker.sh WORD... on every machine; fails if one is out
 # of reach), `in_workers WORD...` (runs any command there, in the folder of the launch),
-# machines_state (ready, pending, lost, absent or unknown), get_machines_back,
+# machines_state (ready, pending, lost, absent or unknown), get_machines_back STATE,
 # copy_to_workers FILE..., fetch_logs, do_create and do_delete.
 
 source "$SCRIPTS/lib/watch.sh"
@@ -30,6 +30,7 @@ do_train() {
 # Lost machines come back as new, empty ones: they are set up again.
 do_resume() {
   local restarts most="${VALUE[max_restarts]}"
+  UNFINISHED=no
   prepare_command "$PROGRAM"
   make_log_dir
   for ((restarts = 0; restarts <= most; restarts++)); do
@@ -44,21 +45,27 @@ do_resume() {
   end_with "$LOST"
 }
 
-# bring_back: waits for machines that are on their way; otherwise gets them anew.
+# bring_back: waits for machines that are on their way; otherwise gets them anew. Machines
+# that came back but could not be set up are not left like that.
 bring_back() {
   local state
   while state="$(machines_state)" && ! dry; do
-    case "$state" in
-      ready) return 0 ;;
-      pending) sleep "${VALUE[poll_seconds]}" ;;
+    case "$state $UNFINISHED" in
+      'ready no') return 0 ;;
+      pending*) sleep "${VALUE[poll_seconds]}" ;;
+      unknown*) return 1 ;; # they may be well: nothing is deleted
       *) break ;;
     esac
   done
   note "unless the machines are ready:"
+  UNFINISHED=yes
   # In a process of its own, because an error in it must not end the whole.
-  (get_machines_back) && return
-  say "the machines did not come back"
-  return 1
+  if (get_machines_back "$state"); then
+    UNFINISHED=no
+  else
+    say "the machines did not come back"
+    return 1
+  fi
 }
 
 resume_once() {
