@@ -89,7 +89,7 @@ def spread(x, choice, filled, row, kept):
             dx = _summed(upstream, ops.cast(kept, "float32"), row)
             return dx, None, None, None, None
 
-        rows = take_rows(x, choice // row.shape[2])
+        rows = _taken(x, choice // row.shape[2])
         return rows * ops.cast(filled, x.dtype)[..., None], grad
 
     return spread(x, choice, filled, row, kept)
@@ -110,9 +110,9 @@ def collect(rows, gate, choice, filled, row, kept):
             picked = ops.cast(_picked(rows, row), "float32")  # (G, S, K, D)
             along = ops.expand_dims(ops.cast(upstream, "float32"), 2)
             d_gate = served * ops.sum(picked * along, axis=-1)
-            dy = ops.cast(take_rows(upstream, choice // row.shape[2]), "float32")
+            dy = ops.cast(_taken(upstream, choice // row.shape[2]), "float32")
             by_choice = ops.reshape(weight, (ops.shape(weight)[0], -1))
-            by_row = take_rows(by_choice[..., None], choice)
+            by_row = _taken(by_choice[..., None], choice)
             d_rows = dy * by_row * ops.cast(filled, "float32")[..., None]
             return ops.cast(d_rows, rows.dtype), d_gate, None, None, None, None
 
@@ -126,10 +126,20 @@ def _picked(rows, row):
     groups, num_tokens, num_choices = ops.shape(row)
     flat = ops.reshape(row, (groups, num_tokens * num_choices))
     shape = (groups, num_tokens, num_choices, rows.shape[-1])
-    return ops.reshape(take_rows(rows, flat), shape)
+    return ops.reshape(_taken(rows, flat), shape)
 
 
 def _summed(rows, weight, row):
     """Returns `sum_k weight[..., k] * rows[row[..., k]]`, `(G, S, D)`."""
     y = ops.sum(ops.cast(_picked(rows, row), "float32") * weight[..., None], axis=2)
     return ops.cast(y, rows.dtype)
+
+
+def _taken(x, index):
+    """Returns `(G, M, D)`: rows of `x (G, S, D)`, both laid out as groups are.
+
+    Where `d_model` of weights is split over the axis of the batch, a gather would
+    otherwise be asked for an output that DTensor cannot make.
+    """
+    x = constrain(x, "batch", None, "d_model")
+    return constrain(take_rows(x, index), "batch", None, "d_model")

@@ -7,6 +7,7 @@ from tensorflow.experimental import dtensor
 
 from keras_switch.partitioning import devices as find
 from keras_switch.partitioning import scope
+from keras_switch.partitioning.clients import sharing
 from keras_switch.partitioning.rules import LayoutRules
 from keras_switch.partitioning.shape import MeshShape
 from keras_switch.partitioning.variables import created_on
@@ -46,6 +47,9 @@ class Mesh:
         self.rules.check(self.shape)
         find.forbid_combiner()
         self.dtensor_mesh = find.create(self.shape, device_type, devices)
+        batch_axis = self.rules.axis_of("batch")
+        #: The processes that share the mesh: `number`, `index`, `share` of a batch.
+        self.clients = sharing(self.dtensor_mesh, batch_axis)
         self._entered = []
 
     def __str__(self):

@@ -4,16 +4,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import tree
-from tensorflow.experimental import dtensor
 
 from keras_switch.partitioning import scope
-from keras_switch.partitioning.transfer import full, pack_local, put
-from keras_switch.partitioning.variables import (
-    MeshVariable,
-    adopt,
-    is_on_mesh,
-    slots_like_weights,
-)
+from keras_switch.partitioning.traced import Traced, refuse_outsiders
+from keras_switch.partitioning.transfer import full
+from keras_switch.partitioning.variables import adopt, is_on_mesh, slots_like_weights
 
 
 def check_compile(model, options):
@@ -32,7 +27,7 @@ def check_compile(model, options):
 
 def adopt_compiled(model):
     """Moves optimizer and metrics of `compile` onto the mesh of the model."""
-    for optimizer in _optimizers(model):
+    for optimizer in _with_inner(model.optimizer):
         adopt(model.mesh, optimizer.variables)
         slots_like_weights(optimizer)
     adopt(model.mesh, _variables_of(model.metrics))
@@ -71,7 +66,7 @@ def on_batches(model, step):
 
 
 class Step:
-    """One step of a model as a function traced on its mesh.
+    """One step of a compiled model as a function traced on its mesh.
 
     Args:
         model: with a `mesh`.
@@ -81,51 +76,12 @@ class Step:
     def __init__(self, model, function):
         check_compile(model, {"run_eagerly": model.run_eagerly})
         self.model = model
-        # Layouts need sizes: every shape of batch has a trace of its own.
-        self.traced = tf.function(function, autograph=False)
-        self.checked = set()
+        self.traced = Traced(model, function)
 
     def __call__(self, batch):
-        mesh = self.model.mesh
         batch = tree.map_structure(_without_optional, batch)
         make_variables(self.model, batch)
-        with mesh.running():
-            data = tree.map_structure(lambda x: split(mesh, x), batch)
-            self._check(data)
-            return self.traced(data)
-
-    def _check(self, data):
-        """Raises `ValueError` if the trace of a batch uses a variable off the mesh."""
-        key = tuple(None if x is None else x.shape for x in tree.flatten(data))
-        if key in self.checked:
-            return
-        used = self.traced.get_concrete_function(data).graph.variables
-        refuse_outsiders(
-            self.model, [v.name for v in used if not isinstance(v, MeshVariable)]
-        )
-        self.checked.add(key)
-
-
-def split(mesh, value):
-    """Returns a host array as a DTensor, its first axis split as the rules say.
-
-    Raises:
-        ValueError: if it is ragged or sparse.
-    """
-    if value is None or (tf.is_tensor(value) and dtensor.is_dtensor(value)):
-        return value
-    if isinstance(value, tf.RaggedTensor | tf.SparseTensor):
-        raise ValueError(
-            f"A batch holds a {type(value).__name__}, which cannot be split over a "
-            "mesh: make it dense first (its method to_tensor)."
-        )
-    value = np.asarray(value)
-    names = ("batch", *(None,) * value.ndim)[: value.ndim]
-    clients = dtensor.num_clients()
-    if clients == 1 or not names:
-        return put(value, mesh.layout(names, value.shape))
-    shape = (value.shape[0] * clients, *value.shape[1:])
-    return pack_local(value, mesh.layout(names, shape))
+        return self.traced(batch)
 
 
 def make_variables(model, batch):
@@ -136,32 +92,49 @@ def make_variables(model, batch):
         return
     with model._on_mesh():
         _trace_symbolically(model, x, y, weights)
-        for optimizer in _optimizers(model):
+        for optimizer in _with_inner(model.optimizer):
             if not optimizer.built and y is not None:
                 optimizer.build(model.trainable_variables)
     object.__setattr__(model, "_mesh_metrics_built", y is not None)
     if y is not None:
         adopt(model.mesh, _variables_of(model.metrics))
-    owners = [model, *_optimizers(model)]
+    owners = [model, *_with_inner(model.optimizer)]
     refuse_outsiders(
         model,
         [v.path for o in owners for v in o.variables if not is_on_mesh(v)],
     )
 
 
-def refuse_outsiders(model, names):
-    """Raises `ValueError` if there are names of variables outside the mesh."""
-    if names:
-        raise ValueError(
-            f"{model.name!r} is on the mesh {str(model.mesh)!r}, but these variables "
-            "were made outside it, and all devices would write to the same one: "
-            f"{', '.join(sorted(set(names)))}. Make their layers inside `with mesh:`."
-        )
+def build_model(model, inputs):
+    """Makes the weights of a model by a call on symbols of these `TensorSpec`s."""
+    with model._on_mesh():
+        _trace_symbolically(model, inputs, None, None)
 
 
-def host_values(metrics):
-    """Returns `(variable, value)` of metrics, the values on the host."""
-    return [(v, tf.constant(full(v))) for v in _variables_of(metrics)]
+def build_optimizer(model, optimizer):
+    """Makes the slots of an optimizer; on a mesh, where the weights of the model lie.
+
+    Raises:
+        ValueError: if a variable of the model is not on its mesh.
+    """
+    mesh = getattr(model, "mesh", None)
+    if mesh is None:
+        optimizer.build(model.trainable_variables)
+        return
+    for one in _with_inner(optimizer):
+        adopt(mesh, one.variables)
+        slots_like_weights(one)
+    with model._on_mesh():
+        optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *optimizer.variables]
+    refuse_outsiders(model, [v.path for v in variables if not is_on_mesh(v)])
+
+
+def on_host(metrics):
+    """Returns a context in which metrics that are on a mesh compute on the host."""
+    return keras.StatelessScope(
+        [(v, tf.constant(full(v))) for v in _variables_of(metrics) if is_on_mesh(v)]
+    )
 
 
 def _trace_symbolically(model, x, y, weights):
@@ -203,8 +176,8 @@ def _dtype(value):
     return tf.as_dtype(dtype if dtype is not None else np.asarray(value).dtype)
 
 
-def _optimizers(model):
-    optimizer = model.optimizer
+def _with_inner(optimizer):
+    """Returns an optimizer and the one that it wraps, as far as there are any."""
     found = [] if optimizer is None else [optimizer]
     inner = getattr(optimizer, "inner_optimizer", None)
     return found if inner is None else [*found, inner]

@@ -140,7 +140,7 @@ class MeshTrainer:
         from keras_switch.partitioning import steps
 
         # On the host: single operations on a mesh are slow, and not all work.
-        with keras.StatelessScope(steps.host_values(self.metrics)):
+        with steps.on_host(self.metrics):
             return super().get_metrics_result()
 
     def _on_mesh(self):

@@ -16,7 +16,7 @@ def put(value, layout):
     """
     value = np.asarray(value)
     where = slices(value.shape, layout)
-    return _packed([value[part] for part in where], layout)
+    return packed([value[part] for part in where], layout)
 
 
 def pack_local(rows, layout):
@@ -24,7 +24,8 @@ def pack_local(rows, layout):
 
     Args:
         rows: array or host tensor, this process's part of the batch; each process must
-            have as many rows.
+            have as many rows. Processes whose devices hold the same rows, or all of
+            them, must have the same.
         layout: `dtensor.Layout` of the whole, splitting the first axis or nothing.
 
     Raises:
@@ -32,6 +33,8 @@ def pack_local(rows, layout):
     """
     rows = np.asarray(rows)
     axis = layout.sharding_specs[0]
+    if axis == dtensor.UNSHARDED:
+        return put(rows, layout)
     places = [place.get(axis, 0) for place in layout.mesh.local_device_locations()]
     mine = sorted(set(places))
     each, rest = divmod(len(rows), len(mine))
@@ -42,7 +45,7 @@ def pack_local(rows, layout):
             "rows, always the same number (drop_remainder=True of a dataset)."
         )
     first = [mine.index(place) * each for place in places]
-    return _packed([rows[i : i + each] for i in first], layout)
+    return packed([rows[i : i + each] for i in first], layout)
 
 
 def full(value):
@@ -72,16 +75,28 @@ def full(value):
     return result
 
 
-def slices(shape, layout):
-    """Returns the part of a tensor that each device of this process holds."""
+def slices(shape, layout, locations=None):
+    """Returns the part of a tensor that each device of this process holds.
+
+    Args:
+        shape: of the tensor.
+        layout: `dtensor.Layout`.
+        locations: places of other devices, such as `places(mesh)`.
+    """
     mesh = layout.mesh
     return [
         tuple(
             _slice(size, mesh, spec, place)
             for size, spec in zip(shape, layout.sharding_specs, strict=True)
         )
-        for place in mesh.local_device_locations()
+        for place in locations or mesh.local_device_locations()
     ]
+
+
+def places(mesh):
+    """Returns the place, number by axis, of every device in a mesh, by its number."""
+    by_device = mesh.unravel_index()
+    return [by_device[device] for device in range(mesh.size)]
 
 
 def _slice(size, mesh, spec, place):
@@ -91,7 +106,8 @@ def _slice(size, mesh, spec, place):
     return slice(place[spec] * each, (place[spec] + 1) * each)
 
 
-def _packed(parts, layout):
+def packed(parts, layout):
+    """Returns a DTensor of what each device of this process gets."""
     tensors = []
     for part, device in zip(parts, layout.mesh.local_devices(), strict=True):
         with tf.device(device):

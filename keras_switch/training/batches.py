@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from keras_switch.partitioning import constrain, steps
+
 
 def unpack(batch):
     """Returns inputs, targets and float32 weights of a batch, ones if it has none.
@@ -38,6 +40,7 @@ def split(batch, parts: int):
                 "micro-batches: use a multiple, and drop the incomplete last batch "
                 "(`dataset.batch(..., drop_remainder=True)`)."
             )
+        x = constrain(x, *(None,) * x.shape.rank)  # whole: token ids are small
         return tf.reshape(x, (parts, size // parts, *_sizes(x, rest)))
 
     return tf.nest.map_structure(reshaped, batch)
@@ -57,7 +60,14 @@ def build(model, element_spec):
         return tf.zeros([size or 1 for size in spec.shape], spec.dtype)
 
     inputs, *_ = keras.utils.unpack_x_y_sample_weight(element_spec)
+    if getattr(model, "mesh", None) is not None:
+        steps.build_model(model, tf.nest.map_structure(_of_known_size, inputs))
+        return
     model(tf.nest.map_structure(zeros, inputs), training=False)
+
+
+def _of_known_size(spec):
+    return tf.TensorSpec([size or 1 for size in spec.shape], spec.dtype)
 
 
 def _sizes(x, rest):

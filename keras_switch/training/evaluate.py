@@ -4,6 +4,7 @@ import math
 
 import tensorflow as tf
 
+from keras_switch.partitioning.traced import traced_for
 from keras_switch.training.batches import unpack
 from keras_switch.training.losses import TokenCrossEntropy
 from keras_switch.training.token_sums import token_sums
@@ -19,14 +20,14 @@ class EvalStep:
         model: Keras model, called as `model(inputs, training=False)`.
         loss: any Keras loss with a value per target; `TokenCrossEntropy()` by default,
             and whatever the options of a `TokenCrossEntropy`.
-        jit_compile: whether XLA compiles the step.
+        jit_compile: whether XLA compiles the step; not on a mesh.
     """
 
     def __init__(self, model, loss=None, jit_compile=False):
         self.model = model
         plain = loss is None or isinstance(loss, TokenCrossEntropy)
         self.loss = TokenCrossEntropy() if plain else loss
-        self._run = tf.function(self._sums, jit_compile=jit_compile)
+        self._run = traced_for(model, self._sums, jit_compile)
 
     def __call__(self, batch):
         """Returns the sums `loss`, `accuracy` and `tokens` of a batch."""

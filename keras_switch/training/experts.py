@@ -1,6 +1,7 @@
 """What the experts of a whole model did since the last reset."""
 
 from keras_switch.layers import SwitchFeedForward
+from keras_switch.partitioning.steps import on_host
 
 
 def sparse_layers(model):
@@ -40,9 +41,10 @@ def reset_experts(model):
 
 def _use(layer):
     prefix = f"{layer.expert_metrics.name}_"
-    scalars = layer.expert_metrics.result()
+    with on_host([layer.expert_metrics]):
+        scalars, load = layer.expert_metrics.result(), layer.expert_load
     return {
-        "load": [float(share) for share in layer.expert_load],
+        "load": [float(share) for share in load],
         **{name.removeprefix(prefix): float(v) for name, v in scalars.items()},
     }
 

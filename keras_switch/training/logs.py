@@ -25,6 +25,8 @@ class Progress(Observer):
         stream: where lines go; standard output by default.
     """
 
+    only_first = True
+
     def __init__(self, stream=None):
         self._stream = stream
         self._bar = None
@@ -79,7 +81,8 @@ class JsonLines(Observer):
     """`metrics.jsonl`: one record a line, also across resumptions.
 
     Lines after the step that a run goes on from are removed, so that no step is told
-    twice; the records before it become the beginning of the run's history.
+    twice; the records before it become the beginning of the run's history. Of several
+    processes all read it, and the first writes.
 
     Args:
         file: path.
@@ -93,13 +96,16 @@ class JsonLines(Observer):
         if not run.step:
             records = []
         run.history.records[:0] = records
+        if not run.clients.is_first:
+            return
         draft = self.file.with_suffix(".tmp")
         draft.write_text("".join(map(_line, records)))
         os.replace(draft, self.file)
 
     def on_record(self, run, record):
-        with self.file.open("a") as file:
-            file.write(_line(record))
+        if run.clients.is_first:
+            with self.file.open("a") as file:
+                file.write(_line(record))
 
 
 class TensorBoard(Observer):
@@ -108,6 +114,8 @@ class TensorBoard(Observer):
     Args:
         log_dir: folder, such as `<model_dir>/tensorboard`.
     """
+
+    only_first = True
 
     def __init__(self, log_dir):
         self.log_dir = pathlib.Path(log_dir)

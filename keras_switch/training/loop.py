@@ -4,6 +4,7 @@ import pathlib
 
 import tensorflow as tf
 
+from keras_switch.partitioning.clients import clients_of
 from keras_switch.training.batches import build
 from keras_switch.training.checkpoints import Checkpoints
 from keras_switch.training.evaluate import EvalStep, evaluate
@@ -34,6 +35,10 @@ def train(
     **step_options,
 ):
     """Trains a model; goes on by itself if `model_dir` holds a checkpoint.
+
+    A model made on a `Mesh` is trained there. On several processes each calls this with
+    its own rows of the batches (`data.batches` with `mesh.clients.share`), always as
+    many batches as the others; the first one prints and logs.
 
     A run that is interrupted and started again makes bit for bit the same steps as one
     that was not, on the same machine: weights, optimizer, random seeds and the position
@@ -88,13 +93,13 @@ def train(
         steps=steps,
         evaluation=_evaluation(model, loss, eval_data, eval_steps),
         every={"log": log_every, "eval": eval_every, "save": save_every},
-        observers=_observers(observers, model_dir),
+        observers=_observers(observers, model_dir, clients_of(model)),
         resume_command=resume_command or this_command(),
     )
     return run.run()
 
 
-def _observers(observers, model_dir):
+def _observers(observers, model_dir, clients):
     if observers is None:
         observers = [Progress()]
         if model_dir is not None:
@@ -103,7 +108,8 @@ def _observers(observers, model_dir):
                 JsonLines(folder / "metrics.jsonl"),
                 TensorBoard(folder / "tensorboard"),
             ]
-    return [DivergenceGuard(), *observers]
+    mine = [o for o in observers if clients.is_first or not o.only_first]
+    return [DivergenceGuard(), *mine]
 
 
 def _evaluation(model, loss, data, steps):

@@ -6,8 +6,12 @@ import math
 class Observer:
     """What may follow a run; every method does nothing by default.
 
-    The run (`loop.Run`) has `step`, `steps`, `history`, `checkpoints` and `train_step`.
+    The run (`loop.Run`) has `step`, `steps`, `history`, `checkpoints`, `train_step` and
+    `clients`, the processes that take part.
     """
+
+    #: Whether, on several processes, only the first one has this observer.
+    only_first = False
 
     def on_start(self, run):
         """Before the first step, after a resumption has been restored."""

@@ -1,7 +1,9 @@
 """A run in progress: steps, and between them logs, evaluations and checkpoints."""
 
+import signal
 import time
 
+from keras_switch.partitioning.clients import ProcessLost, clients_of
 from keras_switch.training import experts
 from keras_switch.training.interruption import Interrupted, Interruption
 from keras_switch.training.records import History, Record, average
@@ -21,6 +23,7 @@ class Run:
         history: the `History` so far.
         train_step: the `TrainStep`.
         checkpoints: the `Checkpoints`, or None.
+        clients: the processes that take part; see `partitioning.clients`.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Run:
     ):
         self.train_step = train_step
         self.checkpoints = checkpoints
+        self.clients = clients_of(train_step.model)
         self.steps = steps
         self.step = 0
         self.history = History()
@@ -48,19 +52,20 @@ class Run:
         self._pending = []  # metrics of the steps since the last log, on the device
         self._fetched = []  # the same, those that have been fetched
         self._evaluated = self._saved = None  # last step of each
+        self._stopping = False  # whether a process was asked to stop, and all know it
 
     def run(self):
         """Makes the steps; returns the history."""
-        if self.checkpoints is not None:
-            self.step = self._saved = self.checkpoints.restore()
-        with Interruption() as interruption:
-            self._tell("on_start")
-            try:
-                self._begin()
-                self._loop(interruption)
-                self._finish(interruption)
-            finally:
-                self._tell("on_end")
+        try:
+            with self.clients.watched():
+                self._run()
+        except ProcessLost as lost:
+            kept = self.checkpoints and self.checkpoints.latest
+            raise ProcessLost(
+                f"{lost} {kept or 'Nothing'} is saved. Start all processes again with "
+                f"the same command, and the run goes on from there:\n"
+                f"  {self._resume_command}"
+            ) from lost
         return self.history
 
     def save(self):
@@ -101,6 +106,18 @@ class Run:
             self.checkpoints.save_best(self.step, values["loss"])
         self._since = time.monotonic()
 
+    def _run(self):
+        if self.checkpoints is not None:
+            self.step = self._saved = self.checkpoints.restore()
+        with Interruption() as interruption:
+            self._tell("on_start")
+            try:
+                self._begin()
+                self._loop(interruption)
+                self._finish(interruption)
+            finally:
+                self._tell("on_end")
+
     def _begin(self):
         self.history.step = self.step
         self.history.checkpoint = self.checkpoints and self.checkpoints.latest
@@ -112,7 +129,7 @@ class Run:
 
     def _loop(self, interruption):
         first = True
-        while interruption.signal is None and not self._is_complete():
+        while not (self._stopping or self._is_complete()):
             batch = next(self._iterator, None)
             if batch is None:
                 break
@@ -131,11 +148,12 @@ class Run:
                 self.evaluate()
             if self._is_due("save"):
                 self.save()
+            self._stopping = self.clients.poll(interruption.signal is not None)
 
     def _finish(self, interruption):
         self.log()
-        if interruption.signal is not None:
-            self._stop(interruption.signal)
+        if self._stopping:
+            self._stop(interruption.signal or signal.SIGTERM)
         if self.step == 0:
             raise ValueError(EMPTY)
         short = self.steps is not None and not self._is_complete()
@@ -157,7 +175,8 @@ class Run:
             else "not saved, since the run has no model_dir."
         )
         message = f"\nStopped after step {self.step}, {where}"
-        print(message, flush=True)
+        if self.clients.is_first:
+            print(message, flush=True)
         raise Interrupted(message, signum, self.history)
 
     def _fetch(self):

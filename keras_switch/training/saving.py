@@ -28,7 +28,9 @@ def guarded(folder, latest, prefix=None):
         raise
     except (OSError, tf.errors.OpError) as error:
         if prefix is not None:
-            _remove(folder, prefix)
+            with contextlib.suppress(OSError):
+                remove(folder, f"{prefix}_")
+                remove(folder, f"{prefix}.")
         kept = (
             f"Nothing is lost before that: {latest} is intact, and the same command "
             "goes on from it."
@@ -41,10 +43,11 @@ def guarded(folder, latest, prefix=None):
         ) from error
 
 
-def _remove(folder, prefix):
-    with contextlib.suppress(OSError):
-        for file in folder.glob(f"{prefix}[._]*"):
-            shutil.rmtree(file) if file.is_dir() else file.unlink()
+def remove(folder, beginning):
+    """Removes files whose names begin so; indices first: they make others valid."""
+    found = pathlib.Path(folder).glob(f"{beginning}*")
+    for file in sorted(found, key=lambda file: file.suffix != ".index"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
 
 
 def _reason(error):

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from keras_switch.partitioning import constrain, steps, traced
 from keras_switch.training import gradients as g
 from keras_switch.training.auxiliary import sum_over_layers
 from keras_switch.training.batches import split, unpack
@@ -11,6 +12,9 @@ from keras_switch.training.token_sums import denominator, names, token_sums
 
 class TrainStep:
     """A step of training as one graph; call it with a batch.
+
+    A model that was made on a `Mesh` is trained there: each batch is split over its
+    devices, and on several processes every one calls this with its own rows.
 
     With micro-batches the gradient is that of the whole batch, exactly: each part's sum
     of token losses is divided by the weights of all parts. Only the losses that layers
@@ -27,7 +31,7 @@ class TrainStep:
         max_grad_norm: limit of the global norm of the gradient.
         aux_loss: function from the model to the scalar that is added to the loss:
             `sum_over_layers` (Mesh TensorFlow) or `mean_over_layers` (T5X).
-        jit_compile: whether XLA compiles the step. Slower on CPU.
+        jit_compile: whether XLA compiles the step. Slower on CPU; not on a mesh.
 
     Example:
         >>> step = TrainStep(model, Adafactor(1e-3), TokenCrossEntropy())
@@ -51,8 +55,8 @@ class TrainStep:
         self.microbatches = microbatches
         self.max_grad_norm = max_grad_norm
         self.aux_loss = aux_loss
-        self.optimizer.build(model.trainable_variables)
-        self._run = tf.function(self._step, jit_compile=jit_compile)
+        steps.build_optimizer(model, self.optimizer)
+        self._run = traced.traced_for(model, self._step, jit_compile)
 
     def __call__(self, batch):
         """Makes one step.
@@ -90,14 +94,15 @@ class TrainStep:
         if self.microbatches == 1:
             return self._gradients(batch, divisor)
         parts = split(batch, self.microbatches)
+        variables = self.model.trainable_variables
 
         def add(index, gradients, sums):
-            part = tf.nest.map_structure(lambda x: tf.gather(x, index), parts)
-            more = self._gradients(part, divisor)
-            total = tf.nest.map_structure(tf.add, (gradients, sums), more)
-            return index + 1, *total
+            part = tf.nest.map_structure(lambda x: _part(x, index), parts)
+            more, more_sums = self._gradients(part, divisor)
+            sums = tf.nest.map_structure(tf.add, sums, more_sums)
+            return index + 1, _laid_out(map(tf.add, gradients, more), variables), sums
 
-        zeros = [tf.zeros(v.shape) for v in self.model.trainable_variables]
+        zeros = _laid_out((tf.zeros(v.shape) for v in variables), variables)
         start = (0, zeros, {name: tf.zeros(()) for name in self._names()})
         # One at a time, or the activations of several would be in memory together.
         _, gradients, sums = tf.while_loop(
@@ -135,6 +140,18 @@ class TrainStep:
 
     def _names(self):
         return (*names(self.loss), "aux_loss")
+
+
+def _laid_out(gradients, variables):
+    """Returns gradients that lie on a mesh as the variables do, as loops need them."""
+    return [
+        traced.laid_out_like(v, g) for g, v in zip(gradients, variables, strict=True)
+    ]
+
+
+def _part(x, index):
+    """Returns the rows of one micro-batch, split over a mesh as its rules say."""
+    return constrain(tf.gather(x, index), "batch", *(None,) * (x.shape.rank - 2))
 
 
 def _with_loss_scale(optimizer, model):

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from keras_switch.partitioning import on_mesh
+
 _OF_TOKENS = ("cross_entropy", "z_loss", "accuracy")
 
 
@@ -22,8 +24,7 @@ def token_sums(loss, targets, outputs, weights):
         name: _sum(values, weights, loss)
         for name, values in loss.components(targets, outputs).items()
     }
-    answers = tf.argmax(outputs, axis=-1, output_type=targets.dtype)
-    right = tf.cast(tf.equal(answers, targets), "float32")
+    right = tf.cast(tf.equal(_answers(outputs, targets.dtype), targets), "float32")
     return {
         "loss": tf.add_n(list(sums.values())),
         **sums,
@@ -45,6 +46,17 @@ def denominator(loss, weights):
     if loss.reduction in ("sum_over_batch_size", "mean"):
         return tf.cast(tf.size(weights), "float32")
     return tf.ones(())
+
+
+def _answers(logits, dtype):
+    """Returns the first of the words with the greatest logit."""
+    if not on_mesh():
+        return tf.argmax(logits, axis=-1, output_type=dtype)
+    # On a mesh, argmax would bring the logits of the whole vocabulary together.
+    size = logits.shape[-1]
+    greatest = logits >= tf.reduce_max(logits, axis=-1, keepdims=True)
+    words = tf.where(greatest, tf.range(size, dtype=dtype), size)
+    return tf.reduce_min(words, axis=-1)
 
 
 def _sum(values, weights, loss):

@@ -6,13 +6,17 @@ import tensorflow as tf
 
 from keras_switch.training.saving import CheckpointError
 
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
+def named(kind, variables):
+    """Returns TensorFlow variables by names that do not depend on running numbers.
 
-def named(variables):
-    """Returns TensorFlow variables by names that do not depend on running numbers."""
+    Args:
+        kind: `"model"` or `"optimizer"`.
+        variables: Keras variables.
+    """
     return {
-        f"{index:04d}|{_stable(v.path)}": v.value for index, v in enumerate(variables)
+        f"{kind}/{index:04d}/{_stable(v.path)}": v.value
+        for index, v in enumerate(variables)
     }
 
 
@@ -21,15 +25,18 @@ def check(path, variables):
 
     Args:
         path: of the checkpoint.
-        variables: by kind (`"model"`, `"optimizer"`), what `named` gives. Other kinds
-            in the checkpoint do not matter.
+        variables: by name. What the checkpoint has of kinds that are not among them
+            does not matter.
     """
-    wanted = {
-        f"{kind}/{name}": tuple(variable.shape)
-        for kind, of_kind in variables.items()
-        for name, variable in of_kind.items()
+    wanted = {name: _form(v.dtype, v.shape) for name, v in variables.items()}
+    kinds = {name.partition("/")[0] for name in wanted}
+    reader = tf.train.load_checkpoint(path)
+    dtypes = reader.get_variable_to_dtype_map()
+    saved = {
+        name: _form(dtypes[name], shape)
+        for name, shape in reader.get_variable_to_shape_map().items()
+        if name.partition("/")[0] in kinds
     }
-    saved = _saved(path, tuple(f"{kind}/" for kind in variables))
     lines = [
         f"  {name}: {saved.get(name, 'missing')} in the checkpoint, "
         f"{wanted.get(name, 'missing')} in this run"
@@ -45,21 +52,11 @@ def check(path, variables):
         )
 
 
-def _saved(path, prefixes):
-    """Returns the shapes of the variables whose names start so."""
-    shapes = tf.train.load_checkpoint(path).get_variable_to_shape_map()
-    return {
-        _unescaped(name.removesuffix(_VALUE)): tuple(shape)
-        for name, shape in shapes.items()
-        if name.endswith(_VALUE) and name.startswith(prefixes)
-    }
+def _form(dtype, shape):
+    return f"{dtype.name}{tuple(shape)}"
 
 
 def _stable(path):
     """Returns a path without the numbers that Keras appends to repeated names."""
     # Slots carry the path of their weight with underscores: numbers may be anywhere.
-    return re.sub(r"_\d+(?=[_/]|$)", "", path).replace("/", "|")
-
-
-def _unescaped(name):
-    return name.replace("..", ".")
+    return re.sub(r"_\d+(?=[_/]|$)", "", path)

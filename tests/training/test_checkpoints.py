@@ -119,6 +119,25 @@ def test_a_file_in_place_of_the_folder_is_told_before_any_step(tmp_path):
         made(tmp_path / "runs")
 
 
+STAGES = ("SaveV2", "MergeV2Checkpoints")
+
+
+def saved_halfway(monkeypatch, checkpoints, stage, error):
+    """Saves step 2 with an error in the middle of a stage."""
+    folder = checkpoints.model_dir / "checkpoints"
+    done = getattr(tf.raw_ops, stage)
+
+    def half(**arguments):
+        done(**arguments)
+        (folder / "ckpt-2.data-00000-of-00001").write_bytes(b"half")
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.raw_ops, stage, half)
+        checkpoints.save(2)
+
+
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(
     "error",
     [
@@ -126,26 +145,41 @@ def test_a_file_in_place_of_the_folder_is_told_before_any_step(tmp_path):
         tf.errors.ResourceExhaustedError(None, None, "No space left on device"),
     ],
 )
-def test_a_full_disk_leaves_the_earlier_checkpoint_intact(tmp_path, monkeypatch, error):
+def test_a_full_disk_leaves_the_earlier_checkpoint_intact(
+    tmp_path, monkeypatch, stage, error
+):
     model, _, checkpoints = made(tmp_path)
     model.weights[0].assign(tf.ones(model.weights[0].shape))
     checkpoints.save(1)
-    folder = tmp_path / "checkpoints"
-
-    def write_half(self, prefix, *args, **kwargs):
-        (folder / "ckpt-2.data-00000-of-00001").write_bytes(b"half")
-        (folder / "ckpt-2_temp").mkdir()
-        raise error
-
     model.weights[0].assign(tf.zeros(model.weights[0].shape))
-    with monkeypatch.context() as patch:
-        patch.setattr(tf.train.Checkpoint, "_write", write_half)
-        with pytest.raises(CheckpointError, match=r"No space left.*ckpt-1 is intact"):
-            checkpoints.save(2)
-    assert not list(folder.glob("ckpt-2*"))
+    with pytest.raises(CheckpointError, match=r"No space left.*ckpt-1 is intact"):
+        saved_halfway(monkeypatch, checkpoints, stage, error)
+    assert not list((tmp_path / "checkpoints").glob("ckpt-2*"))
     assert checkpoints.restore() == 1
     assert float(model.weights[0][0, 0]) == 1.0
     checkpoints.save(2)  # and once there is room, it goes on
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_checkpoint_that_was_killed_halfway_is_none(tmp_path, monkeypatch, stage):
+    _, _, checkpoints = made(tmp_path)
+    checkpoints.save(1)
+    with pytest.raises(SystemExit):
+        saved_halfway(monkeypatch, checkpoints, stage, SystemExit())
+    folder = tmp_path / "checkpoints"
+    assert list(folder.glob("ckpt-2_temp"))
+    _, _, again = made(tmp_path)
+    assert again.restore() == 1
+    again.save(3)  # which clears away what is left of the other
+    names = {path.name.partition(".")[0] for path in folder.iterdir()}
+    assert names == {"ckpt-1", "ckpt-3"}
+
+
+def test_a_checkpoint_of_another_dtype_is_refused(tmp_path):
+    made(tmp_path)[2].save(1)
+    _, _, checkpoints = made(tmp_path, h.dense_model("bfloat16"))
+    with pytest.raises(CheckpointError, match=r"float32\(7, 4\) in .* bfloat16\(7, 4"):
+        checkpoints.restore()
 
 
 def test_the_position_in_the_data_is_saved(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from keras_switch.partitioning.clients import ALONE
 from keras_switch.training import logs
 from keras_switch.training.records import History, Record
 
@@ -13,7 +14,8 @@ LAYER = {"load": [0.25, 0.75], "dropped": 0.1, "confidence": 0.6, "max_load": 1.
 
 
 def run(step=0, steps=4):
-    return types.SimpleNamespace(step=step, steps=steps, history=History())
+    alone = {"clients": ALONE, "history": History()}
+    return types.SimpleNamespace(step=step, steps=steps, **alone)
 
 
 def record(step=2, split="train", **values):
