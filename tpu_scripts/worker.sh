@@ -111,6 +111,6 @@ join
 case "$verb" in
   start | supervise | stop) "$verb" "$@" ;;
   state) echo "worker $DTENSOR_CLIENT_ID $(state): $(last_line || true)" ;;
-  run) "$@" ;;
+  run) exec "$@" ;;
   log) cat "$FILE.log" ;;
 esac

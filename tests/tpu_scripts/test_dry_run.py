@@ -45,7 +45,7 @@ PARTS = {
     "local0": f"env DTENSOR_CLIENT_ID=0 {HERE} {DEVICES} bash SCRIPTS/worker.sh",
     "local1": f"env DTENSOR_CLIENT_ID=1 {HERE} {DEVICES} bash SCRIPTS/worker.sh",
     "job": "--job-name=pod --nodes=2 --ntasks-per-node=1 --gpus-per-node=8"
-    " --partition=gpu --time=24:00:00 --requeue --signal=TERM@120"
+    " --partition=gpu --time=24:00:00 --requeue --signal=B:USR1@120"
     " --open-mode=append --output=/logs/job-%j.log",
     "train": "env/bin/keras-switch train --gin.TRAIN_STEPS=5 --model_dir=/shared/a",
     "words": "train --gin.TRAIN_STEPS=5 --model_dir=/shared/a",

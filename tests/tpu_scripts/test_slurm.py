@@ -48,9 +48,21 @@ def requeued(machines):
     return [call for call in machines.calls("scontrol") if call[0] == "requeue"]
 
 
-def test_a_job_that_was_asked_to_stop_is_queued_again(tmp_path):
-    machines = trained(tmp_path, "sys.exit(130)")
+def time_is_up(tmp_path, program, **settings):
+    (tmp_path / "time_is_up").touch()
+    return trained(tmp_path, f"import time\ntime.sleep(0.5)\n{program}", **settings)
+
+
+def test_near_its_time_limit_a_job_saves_and_is_queued_again(tmp_path):
+    machines = time_is_up(tmp_path, "sys.exit(130)")
+    assert machines.calls("scancel") == [["--signal=TERM", "7"]]
     assert requeued(machines) == [["requeue", "7"]]
+
+
+def test_a_job_that_has_trained_to_its_end_by_then_is_not(tmp_path):
+    machines = time_is_up(tmp_path, "sys.exit(0)")
+    assert machines.calls("scancel") and not requeued(machines)
+    assert (tmp_path / "job").read_text() == "code 0\n"
 
 
 @pytest.mark.parametrize("code", [0, 1, 2])
@@ -60,17 +72,18 @@ def test_a_job_that_ended_by_itself_is_not(tmp_path, code):
     assert (tmp_path / "job").read_text().endswith(f"code {code}\n")
 
 
+def test_a_job_whose_worker_died_is_not_though_the_others_saved(tmp_path):
+    died = "import os\nsys.exit(3 if os.environ['DTENSOR_CLIENT_ID'] == '1' else 130)"
+    machines = trained(tmp_path, died)
+    assert not requeued(machines)
+    assert (tmp_path / "job").read_text() == "code 130\n"
+
+
 def test_the_number_of_restarts_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_RESTART_COUNT", "3")
-    machines = trained(tmp_path, "sys.exit(130)", max_restarts=3)
+    machines = time_is_up(tmp_path, "sys.exit(130)", max_restarts=3)
     assert not requeued(machines)
     assert "restarted 3 times, the limit" in (tmp_path / "job").read_text()
-
-
-def test_a_job_that_was_stopped_by_the_user_is_not_queued_again(tmp_path):
-    stop = f"import pathlib\npathlib.Path({str(tmp_path / 'logs/stopped')!r}).touch()"
-    machines = trained(tmp_path, f"{stop}\nsys.exit(130)")
-    assert not requeued(machines)
 
 
 def test_train_refuses_while_a_job_is_queued_and_resume_adds_one_after_it(tmp_path):

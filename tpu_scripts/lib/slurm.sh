@@ -21,7 +21,7 @@ prepare_flags() {
   for name in gpus_per_node partition account time; do
     if [ -n "${VALUE[$name]}" ]; then FLAGS+=("--${name//_/-}=${VALUE[$name]}"); fi
   done
-  FLAGS+=(--requeue --signal=TERM@120 --open-mode=append "--output=$DIR/job-%j.log")
+  FLAGS+=(--requeue --signal=B:USR1@120 --open-mode=append "--output=$DIR/job-%j.log")
   read -ra own <<<"${VALUE[sbatch_flags]}"
   FLAGS+=(${own[@]+"${own[@]}"})
 }
@@ -62,7 +62,6 @@ do_resume() {
 submit() {
   local job
   make_log_dir
-  run rm -f "$DIR/stopped"
   job="$(run sbatch --parsable "${FLAGS[@]}" "$@" "$SCRIPTS/slurm_job.sh" "$DIR" \
     "${VALUE[port]}" "${VALUE[max_restarts]}" "${COMMAND[@]}")" ||
     fail "SLURM did not take the job"
@@ -78,7 +77,6 @@ do_logs() {
 
 # Jobs that wait are cancelled; those that run save their state and end.
 do_stop() {
-  run touch "$DIR/stopped"
   run scancel --state=PENDING "${MINE[@]}"
   run scancel --state=RUNNING --signal=TERM "${MINE[@]}"
 }

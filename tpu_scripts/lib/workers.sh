@@ -100,7 +100,9 @@ do_status() {
   local machines
   machines="$(machines_state)"
   states || tell "the workers cannot all be reached"
-  if ! dry; then printf 'machines: %s\n%s\n' "$machines" "$STATES"; fi
+  if dry; then return 0; fi
+  printf 'machines: %s\n' "$machines"
+  sed -E 's/ @[0-9.]+:/:/' <<<"$STATES"
 }
 
 do_logs() {
