@@ -6,7 +6,7 @@ import re
 
 import gin
 
-from keras_switch.cli import gin_checks, gin_files, gin_names, gin_types
+from keras_switch.cli import devices, gin_checks, gin_files, gin_names, gin_types
 from keras_switch.cli.errors import ConfigError, Mistake, Place
 from keras_switch.cli.flags import Flags
 from keras_switch.cli.gin_files import Config
@@ -14,7 +14,7 @@ from keras_switch.cli.gin_files import Config
 # Gin files of a command when the command line names none.
 DEFAULT_FILES = {"eval": ["runs/eval.gin"], "demo": ["runs/demo.gin"]}
 # Those of a command that come before the ones that the command line names.
-FIRST_FILES = {"plan": ["runs/plan.gin"]}
+FIRST_FILES = {"plan": ["runs/plan.gin"], "train": ["runs/train.gin"]}
 # Commands with a folder of their own; eval writes into that of another run.
 WITH_FOLDER = ("train", "demo")
 SAVED = "config.gin"
@@ -30,6 +30,8 @@ def run(flags: Flags):
         ConfigError: if the configuration is wrong.
     """
     config = read(flags)
+    if not flags.dry_run:
+        devices.start(config, flags.command)
     call = made(config, flags.command)
     if flags.dry_run:
         print(config.text())

@@ -1,5 +1,6 @@
 """`keras-switch eval`."""
 
+import contextlib
 import json
 import pathlib
 import time
@@ -7,6 +8,7 @@ import time
 from keras_switch import data as pipelines
 from keras_switch import training
 from keras_switch.cli.building import language_model
+from keras_switch.cli.meshes import clients_of, mesh_of
 from keras_switch.cli.table import table
 from keras_switch.data import DataConfig
 from keras_switch.models import ModelConfig
@@ -24,6 +26,8 @@ def evaluate(
     checkpoint: str | int = NEWEST,
     steps: int | None = None,
     dtype: str = "float32",
+    mesh_shape: str | None = None,
+    layout_rules: str | None = None,
 ):
     """Evaluates a checkpoint of a run on a split; prints a table.
 
@@ -36,6 +40,9 @@ def evaluate(
             one that is kept.
         steps: most batches to take.
         dtype: dtype policy.
+        mesh_shape: axes of a mesh, any that fits: not the run's by itself. `None`: one
+            device.
+        layout_rules: see `train`.
 
     Returns:
         Loss per token, perplexity, accuracy, and what the experts did, by name.
@@ -46,16 +53,21 @@ def evaluate(
     """
     _check_folder(model_dir)
     config_file.check(model_dir, model)
-    network = language_model(model, dtype)
-    batches = pipelines.batches(data, model)
+    mesh = mesh_of(model, dtype, mesh_shape, layout_rules)
+    clients = clients_of(mesh)
+    with mesh or contextlib.nullcontext():
+        network = language_model(model, dtype)
+    share = {"num_shards": clients.share.of, "shard": clients.share.index}
+    batches = pipelines.batches(data, model, **share)
     build(network, batches.element_spec)
     step = _restore(network, model_dir, model, checkpoint)
     experts.reset_experts(network)
     values = training.evaluate(network, batches, steps)
     use = experts.expert_use(network)
     values |= experts.expert_summary(use)
-    print(_report(values, model_dir, step, data))
-    _append(model_dir, step, data, values, use)
+    if clients.is_first:
+        print(_report(values, model_dir, step, data))
+        _append(model_dir, step, data, values, use)
     return values
 
 

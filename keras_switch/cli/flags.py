@@ -21,6 +21,7 @@ gin files are looked for here, in --gin_search_paths, and among the shipped ones
 example:
   keras-switch train --gin_file=models/switch_tiny.gin --gin_file=runs/pretrain.gin \\
       --gin.TASK=pydocs_span_corruption --model_dir=runs/first
+  ... --gin_file=layouts/data_8.gin, or --mesh_shape=data:4,model:2: on 8 devices
 """
 
 # Flags that set macros: the same as --gin.NAME=... with the name in capitals.

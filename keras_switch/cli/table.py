@@ -1,5 +1,7 @@
 """Text tables for a terminal."""
 
+from keras_switch.partitioning.table import aligned
+
 
 def table(rows, header=None) -> str:
     """Returns rows as aligned text: the first column to the left, others to the right.
@@ -9,16 +11,7 @@ def table(rows, header=None) -> str:
         header: one more row, set off by a line; `None` for none.
     """
     rows = [tuple(row) for row in rows]
-    everything = [*([header] if header else []), *rows]
-    widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
-    lines = [_line(row, widths) for row in everything]
+    lines = aligned([*([header] if header else []), *rows], gap=3)
     if header:
         lines.insert(1, "-" * len(lines[0]))
     return "\n".join(lines)
-
-
-def _line(row, widths):
-    first, *others = row
-    cells = [first.ljust(widths[0])]
-    cells += [cell.rjust(w) for cell, w in zip(others, widths[1:], strict=True)]
-    return "   ".join(cells)

@@ -1,5 +1,6 @@
 """`keras-switch train`."""
 
+import contextlib
 import dataclasses
 
 import keras
@@ -7,6 +8,7 @@ import keras
 from keras_switch import data as pipelines
 from keras_switch import training
 from keras_switch.cli.building import language_model
+from keras_switch.cli.meshes import clients_of, mesh_of
 from keras_switch.cli.run_config import RunConfig
 from keras_switch.data import DataConfig
 from keras_switch.models import ModelConfig
@@ -23,9 +25,13 @@ def train(
     eval_data: DataConfig | None = None,
     dtype: str = "float32",
     seed: int = 0,
+    mesh_shape: str | None = None,
+    layout_rules: str | None = None,
     save_config=None,
 ):
     """Trains a model; goes on by itself if `model_dir` holds a checkpoint of it.
+
+    On several processes (see `partitioning/environment.py`) every one calls this.
 
     Args:
         model: what is trained.
@@ -37,24 +43,35 @@ def train(
         eval_data: batches to evaluate on, from the start each time; `None` for none.
         dtype: dtype policy.
         seed: of the weights, of dropout and of exploration.
+        mesh_shape: axes of a mesh, such as `"data:4,model:2"`; `None`: one device.
+        layout_rules: dimensions over axes, such as `"batch:data,d_ff:model"`. `None`:
+            the Switch paper's, as far as they fit.
         save_config: function of the folder that writes the configuration there.
 
     Returns:
         The `training.History`.
 
     Raises:
+        ValueError: if model, batch and mesh do not fit.
         CheckpointError: if `model_dir` belongs to another model.
     """
+    mesh = mesh_of(model, dtype, mesh_shape, layout_rules)
+    clients = clients_of(mesh)
     config_file.check(model_dir, model)
-    if save_config is not None:
+    if clients.is_first and save_config is not None:
         save_config(model_dir)
+    if clients.is_first and mesh is not None:
+        print(mesh.description(), flush=True)
     keras.utils.set_random_seed(seed)
+    share = {"num_shards": clients.share.of, "shard": clients.share.index}
+    with mesh or contextlib.nullcontext():
+        network = language_model(model, dtype)
     return training.train(
-        language_model(model, dtype),
+        network,
         optimizer,
         loss,
-        pipelines.batches(data, model),
-        eval_data=eval_data and pipelines.batches(eval_data, model),
+        pipelines.batches(data, model, **share),
+        eval_data=eval_data and pipelines.batches(eval_data, model, **share),
         model_dir=model_dir,
         config=model,
         **dataclasses.asdict(run),

@@ -20,6 +20,10 @@ class DataConfig:
         shuffle: whether the order is random.
         num_epochs: passes over the data; `None` goes on for ever. When they end, the
             last batch is filled up with rows of weight zero.
+        readers: parts in which an endless run reads the examples; each gives its share
+            of the rows of every batch. The batches depend on it, not on how many
+            processes there are. With 1, every process prepares all rows and keeps its
+            own; as many readers as processes each prepare only theirs.
         vocabulary: `seqio.Vocabulary` in place of the task's own; `None` keeps that.
 
     Raises:
@@ -36,6 +40,7 @@ class DataConfig:
     seed: int = 0
     shuffle: bool = True
     num_epochs: int | None = None
+    readers: int = 1
     vocabulary: Any = None
 
     def __post_init__(self):
@@ -52,6 +57,13 @@ class DataConfig:
             yield "task must be the name of a SeqIO task or mixture"
         if not _is_positive(self.batch_size):
             yield f"batch_size is {self.batch_size!r}, give a whole number above 0"
+        if not _is_positive(self.readers):
+            yield f"readers is {self.readers!r}, give a whole number above 0"
+        elif _is_positive(self.batch_size) and self.batch_size % self.readers:
+            yield (
+                f"batch_size is {self.batch_size}, which {self.readers} readers cannot "
+                f"share: give a multiple of {self.readers}"
+            )
         if not (self.num_epochs is None or _is_positive(self.num_epochs)):
             yield (
                 f"num_epochs is {self.num_epochs!r}, give a whole number above 0, or "

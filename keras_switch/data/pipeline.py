@@ -13,7 +13,7 @@ def batches(config: DataConfig, model, *, num_shards: int = 1, shard: int = 0):
     The triples fit `model.fit`; `features.py` lists the inputs, `(B, L)` int32. Targets
     are `(B, L)` int32, weights `(B, L)` float32, zero on padding. Every batch has the
     same shape. The order depends on the config alone, so two models given equal configs
-    see the same batches.
+    see the same batches, and so does a model that several clients train.
 
     An iterator of the dataset goes into `tf.train.Checkpoint` and comes back exactly
     where it was, in another process too. Iterating twice over one dataset gives two
@@ -42,7 +42,10 @@ def batches(config: DataConfig, model, *, num_shards: int = 1, shard: int = 0):
 
 @dataclasses.dataclass(frozen=True)
 class _Pipeline:
-    """The two ways to cut examples into batches."""
+    """The two ways to cut examples into batches.
+
+    Whatever the number of clients, their rows together are the batch of one client.
+    """
 
     config: DataConfig
     task: object
@@ -51,24 +54,24 @@ class _Pipeline:
     shard: int
 
     def endless(self):
-        """Every client draws its rows from its own share of the examples."""
-        shard_info = None
-        if self.num_shards > 1:
-            seqio = environment.load("seqio")
-            shard_info = seqio.ShardInfo(self.shard, self.num_shards)
-        rows = self._rows(shard_info)
-        batches = rows.batch(self._local_size, drop_remainder=True)
+        """Each reader gives its rows of every batch: of its own part of the examples.
+
+        A client reads with one reader or several, or shares one with other clients.
+        """
+        first, last = self._readers()
+        read = [self._read_by(number) for number in range(first, last)]
+        if self.num_shards > self.config.readers:
+            sharing = self.num_shards // self.config.readers
+            batches = self._cut(read[0], self.shard % sharing)
+        else:
+            batches = _datasets().zip(tuple(read)).map(_joined)
         return _options(batches.map(self.form.triple).prefetch(2))
 
     def finite(self):
         """Every client cuts its rows out of the same batches: all end at once."""
-        size, local = self.config.batch_size, self._local_size
-        mine = slice(self.shard * local, (self.shard + 1) * local)
-
-        def cut(features):
-            return {key: _filled(x, size)[mine] for key, x in features.items()}
-
-        batches = self._rows(None).batch(size).map(cut)
+        size = self.config.batch_size
+        batches = self._rows(None).batch(size)
+        batches = self._cut(batches.map(lambda x: _filled_up(x, size)), self.shard)
         return _options(batches.map(self.form.triple).prefetch(2))
 
     def check_not_empty(self):
@@ -88,9 +91,28 @@ class _Pipeline:
             "are empty, or whether a preprocessor drops everything."
         )
 
-    @property
-    def _local_size(self):
-        return self.config.batch_size // self.num_shards
+    def _readers(self):
+        """Returns the first reader of this client, and the one after the last."""
+        readers, clients = self.config.readers, self.num_shards
+        if readers < clients:
+            first = self.shard // (clients // readers)
+            return first, first + 1
+        each = readers // clients
+        return self.shard * each, (self.shard + 1) * each
+
+    def _read_by(self, number):
+        """Returns one reader's rows of every batch."""
+        readers, shard_info = self.config.readers, None
+        if readers > 1:
+            shard_info = environment.load("seqio").ShardInfo(number, readers)
+        size = self.config.batch_size // readers
+        return self._rows(shard_info).batch(size, drop_remainder=True)
+
+    def _cut(self, batches, part):
+        """Returns one part of each batch: as many rows as every client feeds."""
+        local = self.config.batch_size // self.num_shards
+        mine = slice(part * local, (part + 1) * local)
+        return batches.map(lambda x: {key: value[mine] for key, value in x.items()})
 
     @property
     def _lengths(self):
@@ -126,6 +148,24 @@ def padding_share(batches, num_batches: int) -> dict[str, float]:
             if name.endswith("padding_mask"):
                 rows.setdefault(name, []).append(np.mean(mask == 0))
     return {name: float(np.mean(shares)) for name, shares in rows.items()}
+
+
+def _datasets():
+    """Returns the class of data sets, TensorFlow being imported when first used."""
+    import tensorflow as tf
+
+    return tf.data.Dataset
+
+
+def _joined(*parts):
+    """Returns the rows of several readers as one batch."""
+    import tensorflow as tf
+
+    return {key: tf.concat([part[key] for part in parts], 0) for key in parts[0]}
+
+
+def _filled_up(features, size):
+    return {key: _filled(x, size) for key, x in features.items()}
 
 
 def _filled(x, size):
@@ -176,6 +216,13 @@ def _example(form):
 
 
 def _check_shards(config, num_shards, shard):
+    readers = config.readers
+    if readers % num_shards and num_shards % readers:
+        raise ValueError(
+            f"The {readers} readers of DataConfig of task {config.task!r} cannot be "
+            f"shared by {num_shards} clients: set readers to 1, or to a multiple of "
+            f"{num_shards}."
+        )
     if config.batch_size % num_shards:
         raise ValueError(
             f"A batch of {config.batch_size} rows cannot be shared by {num_shards} "

@@ -5,6 +5,8 @@ import os
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
+from keras_switch.partitioning import environment
+
 # TensorFlow's pass that joins all-reduces moves variable updates behind later reads of
 # the same variable: Adam would apply the moments of the step before. It reads this when
 # a function is compiled. docs/upstream/all_reduce_combiner.md has the whole story.
@@ -31,20 +33,57 @@ def create(shape, device_type=None, devices=None):
     Raises:
         ValueError: if there are too few devices, or the kind is unknown.
     """
-    kind = _kind(device_type, devices)
-    if dtensor.num_clients() > 1:
-        return _distributed(shape, kind, devices)
-    if kind == "CPU" and devices is None:
-        _make_virtual(shape.num_devices)
+    kind = start(shape, device_type, devices)
+    axes = list(shape.axes)
     if kind == "TPU":
+        return dtensor.create_distributed_mesh(axes, device_type=kind)
+    several = environment.num_processes()
+    names = _names(shape.num_devices // several, kind, devices)
+    if several == 1:
+        return dtensor.create_mesh(axes, devices=names)
+    return dtensor.create_distributed_mesh(axes, local_devices=names, device_type=kind)
+
+
+def start(shape, device_type=None, devices=None):
+    """Makes virtual devices, connects the processes, starts TPUs: what a mesh needs.
+
+    Making a mesh does this by itself. A program calls it earlier if it uses TensorFlow
+    before it makes the mesh, since TensorFlow takes devices and connections only
+    before. With `DTENSOR_JOBS` in the environment (see `environment.py`) it returns
+    when all processes are there.
+
+    Args:
+        shape: `MeshShape` of the mesh.
+        device_type: see `create`.
+        devices: see `create`.
+
+    Returns:
+        The type of the devices.
+
+    Raises:
+        ValueError: if the environment is wrong, or the processes cannot share the mesh.
+    """
+    environment.check()
+    kind = _kind(device_type, devices)
+    several = environment.num_processes()
+    each, rest = divmod(shape.num_devices, several)
+    if rest:
+        raise ValueError(
+            f"The mesh {str(shape)!r} has {shape.num_devices} devices, which "
+            f"{several} processes cannot share evenly: take a mesh whose number of "
+            f"devices is a multiple of {several}."
+        )
+    if kind == "CPU" and devices is None:
+        _make_virtual(environment.virtual_devices() or each)
+    if kind == "TPU" or several > 1:
         _initialize(kind)
-        return dtensor.create_distributed_mesh(list(shape.axes), device_type=kind)
-    names = _names(shape.num_devices, kind, devices)
-    return dtensor.create_mesh(list(shape.axes), devices=names)
+    return kind
 
 
 def _kind(device_type, devices):
     kind = device_type or (devices[0].split(":")[0] if devices else None)
+    if kind is None and environment.virtual_devices():
+        kind = "CPU"
     if kind is None:
         kind = next(k for k in ("TPU", "GPU", "CPU") if _physical(k))
     if kind.upper() not in KINDS:
@@ -111,30 +150,19 @@ def _make_virtual(number):
             return  # `_names` says what is missing
 
 
-def _distributed(shape, kind, devices):
-    clients = dtensor.num_clients()
-    each, rest = divmod(shape.num_devices, clients)
-    if rest:
-        raise ValueError(
-            f"The mesh {str(shape)!r} has {shape.num_devices} devices, which "
-            f"{clients} processes cannot share evenly: take a mesh whose number of "
-            f"devices is a multiple of {clients}."
-        )
-    if kind == "CPU" and devices is None:
-        _make_virtual(each)
-    _initialize(kind)
-    if kind != "TPU":
-        devices = _names(each, kind, devices)
-    return dtensor.create_distributed_mesh(
-        list(shape.axes), local_devices=devices, device_type=kind
-    )
-
-
 _initialized = []
 
 
 def _initialize(kind):
     """Connects the processes, or starts the TPU system; once."""
-    if not _initialized:
+    if _initialized:
+        return
+    try:
         dtensor.initialize_accelerator_system(kind)
-        _initialized.append(kind)
+    except ValueError as error:
+        raise ValueError(
+            f"TensorFlow runs already, and cannot be connected any more ({error}): "
+            "make the mesh, or call keras_switch.partitioning.devices.start, before "
+            "anything else uses TensorFlow."
+        ) from error
+    _initialized.append(kind)

@@ -58,6 +58,15 @@ class Mesh:
     def __repr__(self):
         return f"Mesh({str(self.shape)!r}, layout_rules={str(self.rules)!r})"
 
+    def description(self) -> str:
+        """Returns a sentence about the mesh for the log of a run."""
+        kind = self.dtensor_mesh.device_type()
+        processes = f"{self.clients.number} process{'es' * (self.clients.number > 1)}"
+        return (
+            f"Mesh {self.shape} of {self.shape.num_devices} {kind} devices of "
+            f"{processes}; layout {self.rules}"
+        )
+
     def __enter__(self):
         self._entered.append(created_on(self))
         self._entered[-1].__enter__()

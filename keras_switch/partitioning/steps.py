@@ -25,6 +25,19 @@ def check_compile(model, options):
         )
 
 
+def check_callbacks(model, callbacks):
+    """Raises `ValueError` for callbacks of `fit` that cannot work on a mesh."""
+    for callback in tree.flatten(getattr(callbacks, "callbacks", callbacks)):
+        histograms = getattr(callback, "histogram_freq", 0)
+        if isinstance(callback, keras.callbacks.TensorBoard) and histograms:
+            raise ValueError(
+                f"{model.name!r} is on the mesh {str(model.mesh)!r}, where TensorBoard "
+                f"cannot draw histograms of weights (histogram_freq={histograms}): set "
+                "histogram_freq=0, and write those that you need in a callback of your "
+                "own, from keras_switch.partitioning.full(weight)."
+            )
+
+
 def adopt_compiled(model):
     """Moves optimizer and metrics of `compile` onto the mesh of the model."""
     for optimizer in _with_inner(model.optimizer):

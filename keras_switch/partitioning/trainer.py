@@ -1,6 +1,7 @@
 """`compile`, `fit`, `evaluate`, `predict` on a mesh, by public overrides of Keras."""
 
 import contextlib
+import inspect
 
 import keras
 
@@ -58,6 +59,11 @@ class MeshTrainer:
                 self.optimizer.build(self.trainable_variables)
 
     def fit(self, *args, **kwargs):
+        if self.mesh is not None:
+            from keras_switch.partitioning import steps
+
+            given = inspect.signature(super().fit).bind_partial(*args, **kwargs)
+            steps.check_callbacks(self, given.arguments.get("callbacks"))
         with self._on_mesh():
             return super().fit(*args, **kwargs)
 

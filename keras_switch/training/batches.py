@@ -46,6 +46,30 @@ def split(batch, parts: int):
     return tf.nest.map_structure(reshaped, batch)
 
 
+def check_split(model, element_spec, microbatches=1):
+    """Raises `ValueError` if the mesh of a model, if any, cannot share batches evenly.
+
+    Args:
+        model: Keras model.
+        element_spec: of the batches that this process feeds.
+        microbatches: parts that each is computed in.
+    """
+    mesh = getattr(model, "mesh", None)
+    axis = mesh and mesh.rules.axis_of("batch")
+    _, targets, _ = keras.utils.unpack_x_y_sample_weight(element_spec)
+    size = getattr(targets, "shape", (None,))[0]
+    if axis is None or size is None:
+        return
+    rows, parts = size * mesh.clients.share.of, mesh.shape.size(axis)
+    if rows % (parts * microbatches):
+        small = f" in {microbatches} micro-batches" * (microbatches > 1)
+        raise ValueError(
+            f"A batch of {rows} rows{small} cannot be split over {axis}:{parts}: set "
+            f"the batch size to a multiple of {parts * microbatches}, or take another "
+            "mesh."
+        )
+
+
 def build(model, element_spec):
     """Makes the weights of a model that has none, by a call on zeros.
 

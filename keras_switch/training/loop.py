@@ -5,7 +5,7 @@ import pathlib
 import tensorflow as tf
 
 from keras_switch.partitioning.clients import clients_of
-from keras_switch.training.batches import build
+from keras_switch.training.batches import build, check_split
 from keras_switch.training.checkpoints import Checkpoints
 from keras_switch.training.evaluate import EvalStep, evaluate
 from keras_switch.training.interruption import this_command
@@ -77,6 +77,7 @@ def train(
         Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
     _check_data(train_data, steps)
+    check_split(model, train_data.element_spec, step_options.get("microbatches", 1))
     build(model, train_data.element_spec)
     train_step = TrainStep(model, optimizer, loss, **step_options)
     iterator = iter(train_data)

@@ -18,6 +18,8 @@ def test_all_mistakes_are_told_at_once():
     [
         ({"task": ""}, "must be the name"),
         ({"lengths": {}}, "lengths is empty"),
+        ({"readers": 0}, "readers is 0, give a whole number"),
+        ({"readers": 3}, "3 readers cannot share: give a multiple of 3"),
         ({"batch_size": True}, "batch_size is True, give a whole number"),
         ({"vocabulary": "a.model"}, r"path 'a.model', give .*vocabulary\(path\)"),
     ],

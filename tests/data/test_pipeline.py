@@ -138,28 +138,36 @@ print([zlib.crc32(next(iterator)[1].numpy().tobytes()) for _ in range(4)])
     assert outputs[0] == outputs[1] != ""
 
 
-def test_clients_train_on_disjoint_shares_that_make_up_the_whole(task):
-    config = DataConfig(task, LENGTHS, 4, pack=False)
-    seen = [
-        {
-            int(i)
-            for batch in read(config, 60, num_shards=2, shard=shard)
-            for i in batch[TARGETS][:, 0]
-        }
-        for shard in range(2)
+def joined(config, clients, count=None):
+    """Returns the batches that clients make together."""
+    parts = [
+        read(config, count, num_shards=clients, shard=shard) for shard in range(clients)
     ]
-    assert not seen[0] & seen[1]
-    assert seen[0] | seen[1] == set(range(1, 24))
+    return [
+        [np.concatenate(rows) for rows in zip(*batch, strict=True)]
+        for batch in zip(*parts, strict=True)
+    ]
+
+
+def test_readers_read_disjoint_parts_that_make_up_the_whole(task):
+    config = DataConfig(task, LENGTHS, 4, pack=False, readers=2)
+    rows = np.stack([batch[TARGETS][:, 0] for batch in read(config, 60)])
+    some, others = (set(rows[:, part].flat) for part in (slice(0, 2), slice(2, 4)))
+    assert not some & others
+    assert some | others == set(range(1, 24))
+
+
+@pytest.mark.parametrize(
+    ("readers", "clients"), [(1, 2), (1, 4), (2, 2), (4, 2), (2, 4)]
+)
+def test_clients_train_on_the_batches_of_one(task, readers, clients):
+    config = DataConfig(task, LENGTHS, 4, readers=readers)
+    assert_equal(joined(config, clients, 5), read(config, 5))
 
 
 def test_clients_evaluate_slices_of_the_same_batches(task):
     config = DataConfig(task, LENGTHS, 4, num_epochs=1, shuffle=False)
-    halves = [read(config, num_shards=2, shard=shard) for shard in range(2)]
-    joined = [
-        [np.concatenate([x, y]) for x, y in zip(*batch, strict=True)]
-        for batch in zip(*halves, strict=True)
-    ]
-    assert_equal(joined, read(config))
+    assert_equal(joined(config, 2), read(config))
 
 
 def test_share_of_padding_is_counted_by_hand():
@@ -194,6 +202,7 @@ def test_preprocessors_that_drop_everything_are_told_before_any_step():
         ({"split": "trian"}, {}, r"no split 'trian'. Its splits are 'train', 'valid"),
         ({"lengths": {"inputs": 6}}, {}, r"none for \['targets'\].*'targets': 128"),
         ({"batch_size": 6}, {"num_shards": 4}, r"6 rows .* 4 clients.*multiple of 4"),
+        ({"readers": 4}, {"num_shards": 3}, r"4 readers .* 3 clients.*to 1, or to a"),
         ({}, {"num_shards": 2, "shard": 2}, r"no shard 2 of 2: count from 0 to 1"),
     ],
 )
