@@ -44,7 +44,7 @@ join() {
   if [ "$DTENSOR_NUM_CLIENTS" -gt 1 ]; then
     export DTENSOR_CLIENT_ID DTENSOR_JOBS DTENSOR_NUM_CLIENTS DTENSOR_JOB_NAME=worker
   else
-    unset DTENSOR_JOBS
+    unset DTENSOR_JOBS DTENSOR_NUM_CLIENTS
   fi
 }
 

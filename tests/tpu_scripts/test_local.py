@@ -90,6 +90,26 @@ def test_the_first_to_die_is_named_not_those_it_pulled_down(tmp_path):
     assert "worker 1 died with exit code 5" in done.stderr
 
 
+def test_a_worker_that_lost_another_is_not_blamed(tmp_path):
+    lost = (
+        "import os, sys\nsys.exit(75 if os.environ['DTENSOR_CLIENT_ID'] == '0' else 9)"
+    )
+    done = training(helpers.Machines(tmp_path, lost), poll_seconds=1)
+    assert done.returncode == 1
+    assert "worker 1 died with exit code 9" in done.stderr
+
+
+def test_workers_that_lost_each_other_start_again_with_resume(tmp_path):
+    once = "import os, sys\nif not os.path.exists('once'):\n"
+    mark = "    open('once' if os.environ['DTENSOR_CLIENT_ID'] == '1' else '0', 'w')\n"
+    machines = helpers.Machines(tmp_path, once + mark + "    sys.exit(75)")
+    assert training(machines, poll_seconds=1).returncode == 75
+    (tmp_path / "once").unlink()
+    done = launch(machines, "resume", "--", "--model_dir=m", poll_seconds=1)
+    assert done.returncode == 0, done.stderr
+    assert "restart 1 of at most 10" in done.stderr
+
+
 def wait_for(machines, text, workers=(0, 1)):
     end = time.monotonic() + 60
     while time.monotonic() < end:

@@ -1,6 +1,8 @@
 """Hosts by ssh: installation, quoting, death of a worker, hosts that do not answer."""
 
 import json
+import signal
+import subprocess
 
 import helpers_tpu_scripts as helpers
 import pytest
@@ -112,11 +114,30 @@ def test_training_without_setup_says_so(tmp_path):
     )
 
 
+def test_ctrl_c_leaves_the_workers_of_other_machines_alone(ready):
+    machines = ready("import time\nprint('step 1', flush=True)\ntime.sleep(100)")
+    how = {"backend": "ssh", "hosts": "a,me@b", "poll_seconds": 1}
+    running = subprocess.Popen(
+        machines.command("train", "--", "--model_dir=/m", **how),
+        env=machines.environment,
+        cwd=machines.folder,
+        text=True,
+        stderr=subprocess.PIPE,
+    )
+    assert "step 1" in running.stderr.readline()
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "training goes on: resume follows it, stop ends it" in said
+    assert launch(machines, "status").stdout.count("running: step 1") == 2
+    assert launch(machines, "stop").returncode == 0
+
+
 def test_a_lost_host_ends_train_with_a_code_of_its_own(ready):
     machines = ready(LOST)
     done = train(machines)
     assert done.returncode == 75
-    assert "'resume' with the same arguments goes on" in done.stderr
+    assert "'resume' with the same arguments goes on from" in done.stderr
 
 
 def test_resume_waits_for_a_lost_host_and_starts_all_again(ready):

@@ -53,6 +53,16 @@ def made(tmp_path):
     return make
 
 
+def test_resume_waits_for_a_request_that_stands_in_the_queue(tmp_path):
+    machines = helpers.Machines(tmp_path, TELL)
+    (tmp_path / "queue").write_text("WAITING_FOR_RESOURCES\nPROVISIONING\n")
+    done = launch(machines, "resume", *WORDS, queued="yes")
+    assert done.returncode == 0, done.stderr
+    verbs = [*did(machines)]
+    assert "delete" not in verbs and "create" not in verbs
+    assert verbs.index("scp") < verbs.index("ssh start")
+
+
 def test_create_says_that_it_costs_money(tmp_path):
     done = launch(helpers.Machines(tmp_path), "create", queued="yes")
     assert "queue: ACTIVE" in done.stderr

@@ -3,7 +3,8 @@
 # Sourced by launch.sh after the settings are known.
 
 CHECKOUT="$(dirname "$SCRIPTS")"
-# Of what may go wrong, the one case in which resume tries again.
+# The code of an end after which resume tries again; that of keras-switch, too, where a
+# process lost another one.
 readonly LOST=75
 
 # prepare_names: settings that follow from others.

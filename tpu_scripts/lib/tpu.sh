@@ -2,6 +2,8 @@
 # TPU VMs of Google Cloud, by gcloud. The workers ask their machine for their number and
 # each other's addresses, so all get the same command in one call.
 
+source "$SCRIPTS/lib/tpu_queue.sh"
+
 prepare() {
   default tensorflow tensorflow-tpu
   prepare_names
@@ -17,8 +19,6 @@ prepare() {
 }
 
 tpu_vm() { run gcloud compute tpus tpu-vm "$@" "${WHERE[@]}"; }
-queue() { run gcloud compute tpus queued-resources "$@" "${WHERE[@]}"; }
-queued() { [ "${VALUE[queued]}" = yes ]; }
 
 do_create() {
   local flags=()
@@ -35,44 +35,18 @@ create_now() {
     fail "the slice was not created; queued=yes waits for one"
 }
 
-create_queued() {
-  if [ -n "${VALUE[queue_hours]}" ]; then
-    flags+=("--valid-until-duration=${VALUE[queue_hours]}h")
-  fi
-  queue create "$NODE" "--node-id=$NODE" "--accelerator-type=${VALUE[accelerator_type]}" \
-    "--runtime-version=${VALUE[runtime_version]}" ${flags[@]+"${flags[@]}"} ||
-    fail "the request was not taken"
-  note "until it is ACTIVE, every ${VALUE[poll_seconds]} s:"
-  wait_in_queue
-}
-
-wait_in_queue() {
-  local state last=''
-  while true; do
-    state="$(queue describe "$NODE" '--format=value(state.state)')" || state=unknown
-    if dry; then return; fi
-    if [ "$state" != "$last" ]; then say "queue: $state"; fi
-    last="$state"
-    case "$state" in
-      ACTIVE) return ;;
-      FAILED | SUSPENDING | SUSPENDED | DELETING) fail "the request for $NODE is $state" ;;
-    esac
-    sleep "${VALUE[poll_seconds]}"
-  done
-}
-
 machines_state() {
   local state
   if ! state="$(tpu_vm describe "$NODE" '--format=value(state)' 2>&1)"; then
     case "$state" in
-      *NOT_FOUND* | *'not found'*) echo absent ;;
+      *NOT_FOUND* | *'not found'*) if is_waiting; then echo pending; else echo absent; fi ;;
       *) say "$state" && echo unknown ;;
     esac
     return
   fi
   case "$state" in
-    *READY) echo ready ;;
-    *PREEMPTED | *TERMINATED | *STOPPED | *STOPPING | *DELETING) echo lost ;;
+    *READY*) echo ready ;;
+    *PREEMPTED* | *TERMINATED* | *STOPP* | *DELETING*) echo lost ;;
     *) echo pending ;;
   esac
 }

@@ -7,8 +7,11 @@ readonly PATIENCE=5
 # states: fills STATES with a line `worker N STATE: last line of its log` for each. STATE
 # is none, running, `exit CODE @TIME`, or lost (running when its machine went down).
 states() {
-  local failed=0
-  STATES="$(on_workers state)" || failed=1
+  local failed=0 said
+  said="$(mktemp)" # gcloud tells every connection
+  STATES="$(on_workers state 2>"$said")" || failed=1
+  if [ "$failed" = 1 ]; then tail -n 5 "$said" >&2; fi
+  rm "$said"
   STATES="$(grep -E '^worker [0-9]+ (none|running|exit [0-9]+|lost)' <<<"$STATES" | sort -k2n)" || true
   [ "$failed" = 0 ] && [ -n "$STATES" ]
 }
@@ -47,12 +50,14 @@ show_progress() {
   SHOWN="$line"
 }
 
-# first_failure: a lost worker, or else the one that ended first and so ended the others.
+# first_failure: a lost worker, or else the one that ended first and so ended the others;
+# with code 75 keras-switch says that it was another one.
 first_failure() {
   local failures
-  failures="$(grep -E '^worker [0-9]+ (exit [1-9]|lost|none)' <<<"$STATES" | cut -d: -f1)"
-  grep -m 1 -E ' (lost|none)$' <<<"$failures" ||
-    sort -t@ -k2,2g <<<"$failures" | head -n 1 | sed -E 's/exit ([0-9]+) .*/died with exit code \1/'
+  failures="$(grep -E '^worker [0-9]+ (exit [1-9]|lost|none)' <<<"$STATES" | cut -d: -f1 |
+    LC_ALL=C sort -t@ -k2,2g | sed -E 's/exit ([0-9]+) .*/died with exit code \1/')"
+  grep -m 1 -E ' (lost|none)$' <<<"$failures" || grep -m 1 -v ' 75$' <<<"$failures" ||
+    head -n 1 <<<"$failures"
 }
 
 # machines_went_away SECONDS: waits so long for the news. A worker dies of its machine's
@@ -74,6 +79,7 @@ after_failure() {
   fetch_logs >/dev/null || say "not all logs could be fetched"
   case "$1" in
     *' lost' | *' none') return "$LOST" ;; # its machine was restarted
+    *" code $LOST") return "$LOST" ;;      # all say that they lost each other
     'worker '*) show_end_of_log "$1" ;;
   esac
   return 1

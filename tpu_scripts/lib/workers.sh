@@ -6,6 +6,7 @@
 # copy_to_workers FILE..., fetch_logs, do_create and do_delete.
 
 source "$SCRIPTS/lib/watch.sh"
+source "$SCRIPTS/lib/resume.sh"
 
 do_setup() {
   make_log_dir
@@ -27,58 +28,6 @@ do_train() {
   start_and_watch || end_with "$?"
 }
 
-# Lost machines come back as new, empty ones: they are set up again.
-do_resume() {
-  local restarts most="${VALUE[max_restarts]}"
-  UNFINISHED=no
-  prepare_command "$PROGRAM"
-  make_log_dir
-  for ((restarts = 0; restarts <= most; restarts++)); do
-    if [ "$restarts" -gt 0 ]; then
-      say "restart $restarts of at most $most"
-      pause "${VALUE[restart_wait]}"
-    fi
-    bring_back || continue
-    resume_once && return
-    [ "$?" = "$LOST" ] || exit 1
-  done
-  end_with "$LOST"
-}
-
-# bring_back: waits for machines that are on their way; otherwise gets them anew. Machines
-# that came back but could not be set up are not left like that.
-bring_back() {
-  local state
-  while state="$(machines_state)" && ! dry; do
-    case "$state $UNFINISHED" in
-      'ready no') return 0 ;;
-      pending*) sleep "${VALUE[poll_seconds]}" ;;
-      unknown*) return 1 ;; # they may be well: nothing is deleted
-      *) break ;;
-    esac
-  done
-  note "unless the machines are ready:"
-  UNFINISHED=yes
-  # In a process of its own, because an error in it must not end the whole.
-  if (get_machines_back "$state"); then
-    UNFINISHED=no
-  else
-    say "the machines did not come back"
-    return 1
-  fi
-}
-
-resume_once() {
-  note "unless the workers are running:"
-  states || true
-  if grep -q ' running' <<<"$STATES"; then
-    say "still running: following it"
-    watch_workers
-  else
-    start_and_watch
-  fi
-}
-
 start_and_watch() {
   on_workers start "${COMMAND[@]}" || {
     after_failure "a worker could not be started; 'setup' installs what it needs"
@@ -91,7 +40,8 @@ start_and_watch() {
 # end_with CODE: the last words.
 end_with() {
   if [ "$1" = "$LOST" ]; then
-    say "the machines were lost; 'resume' with the same arguments goes on from the last checkpoint"
+    say "machines were lost, or the workers lost each other: 'resume' with the same" \
+      "arguments goes on from the last checkpoint"
   fi
   exit "$1"
 }
