@@ -1,11 +1,13 @@
 """Switch Transformers for Keras 3 on TensorFlow.
 
 `layers.SwitchFeedForward` is a layer for any Keras model; `models` holds whole models
-under KerasHub's interface; `training` and `data` are what runs are made of; `routing`
-and `dispatch` are the parts inside a sparse layer.
+under KerasHub's interface; `convert` brings published checkpoints in and out;
+`training` and `data` are what runs are made of; `routing` and `dispatch` are the parts
+inside a sparse layer.
 """
 
 # Not lazily: `keras.models.load_model` finds only classes whose module was imported.
+from keras_switch import convert as convert
 from keras_switch import data as data
 from keras_switch import dispatch as dispatch
 from keras_switch import layers as layers

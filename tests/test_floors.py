@@ -14,7 +14,7 @@ FLOORS = (
     {"dispatch"},
     {"layers"},
     {"models"},
-    {"data", "training"},
+    {"convert", "data", "training"},
     {"planning"},
     {"cli"},
 )

@@ -6,7 +6,7 @@ import pytest
 
 import keras_switch as ks
 
-ROOMS = ("routing", "dispatch", "layers", "models", "training", "data")
+ROOMS = ("routing", "dispatch", "layers", "models", "convert", "training", "data")
 
 MODULES_ADDED = """
 import json, sys

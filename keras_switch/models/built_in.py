@@ -1,8 +1,9 @@
-"""`from_preset` for the table of built-in configs and for local folders."""
+"""`from_preset` for the table of built-in configs, folders, and others' formats."""
 
 import os
 from typing import ClassVar
 
+from keras_switch.models import foreign
 from keras_switch.models.presets import PRESETS
 from keras_switch.models.presets import preset as built_in
 
@@ -20,11 +21,12 @@ class BuiltInPresets:
 
     @classmethod
     def from_preset(cls, preset, load_weights=None, **kwargs):
-        """Returns an instance of a built-in config or a saved folder.
+        """Returns an instance of a built-in config, a saved folder, or a foreign one.
 
         Args:
-            preset: name in `presets`, a folder written by `save_to_preset`, or another
-                address that KerasHub reads.
+            preset: name in `presets`; a folder written by `save_to_preset`, or another
+                address that KerasHub reads; or a T5, mT5 or Switch Transformer of
+                Hugging Face: `"hf://google/switch-base-8"`, or a folder in its format.
             load_weights: `None` loads weights where there are some: a built-in config
                 has none and starts with fresh ones. `True` insists, `False` makes fresh
                 ones.
@@ -39,6 +41,10 @@ class BuiltInPresets:
             built_in(str(preset))
         if not known:
             load = load_weights is not False
+            found = foreign.read(str(preset), kwargs.get("dtype"), load)
+            if found is not None:
+                kwargs.pop("dtype", None)
+                return cls._from_foreign(*found, **kwargs)
             return super().from_preset(str(preset), load_weights=load, **kwargs)
         if load_weights:
             raise ValueError(
@@ -51,3 +57,12 @@ class BuiltInPresets:
     @classmethod
     def _from_built_in(cls, config, **kwargs):
         return cls(config, **kwargs)
+
+    @classmethod
+    def _from_foreign(cls, backbone, preprocessor, **kwargs):
+        if kwargs:
+            raise ValueError(
+                f"{cls.__name__}.from_preset got {sorted(kwargs)}: the config of a "
+                "model of another library says all but `dtype`."
+            )
+        return backbone

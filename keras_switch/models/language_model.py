@@ -63,6 +63,15 @@ class LanguageModel(BuiltInPresets, MeshTrainer):
             **kwargs,
         )
 
+    def make_generate_function(self):
+        if self.mesh is None:
+            return super().make_generate_function()
+        if self.generate_function is None:
+            from keras_switch.partitioning import decoded
+
+            self.generate_function = decoded.on_mesh(self, self.generate_step)
+        return self.generate_function
+
     def get_compile_config(self):
         # Its slots are saved next; a model that is loaded has them.
         if self.compiled and not self.optimizer.built:
@@ -84,6 +93,10 @@ class LanguageModel(BuiltInPresets, MeshTrainer):
     def _from_built_in(cls, config, **kwargs):
         dtype = kwargs.pop("dtype", None)
         return cls(cls.backbone_cls(config, dtype=dtype), **kwargs)
+
+    @classmethod
+    def _from_foreign(cls, backbone, preprocessor, **kwargs):
+        return cls(backbone, **{"preprocessor": preprocessor, **kwargs})
 
     def _check(self, backbone, preprocessor):
         found = backbone.config.architecture

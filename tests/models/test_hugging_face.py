@@ -4,13 +4,14 @@ import functools
 import json
 import pathlib
 
+import helpers_convert as convert
 import helpers_models as helpers
 import numpy as np
 import pytest
 from keras import ops
-from safetensors.numpy import load_file
 
 from keras_switch import models
+from keras_switch.convert import hugging_face
 
 pytestmark = pytest.mark.parity
 
@@ -31,11 +32,7 @@ def case(which):
     name, mode = which.split("/")
     folder = GOLDENS / name
     file = folder / ("config_drop.json" if mode == "drop" else "config.json")
-    config = helpers.hf_config(file)
-    model = models.SwitchSeq2SeqLM(models.SwitchBackbone(config))
-    experts = config.sparse.num_experts if config.sparse else 0
-    source = helpers.hf_source(load_file(folder / "model.safetensors"), experts)
-    helpers.load(model, source)
+    model, _ = convert.hugging_face_model(name, mode)
     expected = dict(np.load(folder / f"expected{'_' * bool(mode)}{mode}.npz"))
     return (
         model,
@@ -125,23 +122,8 @@ def test_gradients_and_total_loss_are_hugging_faces(which):
     wanted = expected["loss_total"] if mode else expected["loss_ce"]
     np.testing.assert_allclose(value, wanted, rtol=1e-5)
     grads = np.load(GOLDENS / name / f"grads{'_' * bool(mode)}{mode}.npz")
-    _compare(ours, grads, config.get("num_experts", 0))
-
-
-def _compare(ours, theirs, num_experts):
-    compared = 0
-    for path, gradient in ours.items():
-        for e, name in enumerate(helpers.hf_names(path, num_experts)):
-            if "mlp" in name and name not in theirs:
-                name = name.replace("mlp", "DenseReluDense")
-            if name not in theirs:
-                continue
-            found = gradient[e] if "experts" in name else gradient
-            wanted = helpers.hf_array(path, name, theirs[name]).reshape(found.shape)
-            scale = np.abs(wanted).max()
-            np.testing.assert_allclose(found, wanted, atol=1e-3 * scale, err_msg=name)
-            compared += 1
-    assert compared == len(theirs.files)
+    table = hugging_face.names(model.backbone.config)
+    convert.compare_gradients(model, table, ours, grads)
 
 
 @pytest.mark.parametrize(
