@@ -12,6 +12,7 @@ from keras_switch.layers.base import Layer
 from keras_switch.layers.expert_metrics import ExpertMetrics
 from keras_switch.layers.experts import Experts, check_positive
 from keras_switch.layers.router import Router
+from keras_switch.partitioning import constrain
 from keras_switch.routing import Switch
 from keras_switch.routing import metrics as routing_metrics
 
@@ -115,7 +116,7 @@ class SwitchFeedForward(Layer):
         self._check_per_token("token_ids", token_ids, inputs)
         tokens = _with_length(inputs, inputs)
         mask = _with_length(_as_real(mask), inputs)
-        x, mask = self.groups.split(tokens, mask)
+        x, mask = map(_of_groups, self.groups.split(tokens, mask))
         dispatch = self.dispatch
         if self.eval_dispatch is not None and not training:
             dispatch = self.eval_dispatch
@@ -207,7 +208,7 @@ class SwitchFeedForward(Layer):
                 "token_ids: call the layer with token_ids=(B, L) integers."
             )
         ids, _ = self.groups.split(token_ids[..., None])
-        return ops.squeeze(ids, axis=-1)
+        return ops.squeeze(_of_groups(ids), axis=-1)
 
     def _check_rank(self, shape):
         if len(shape) not in (2, 3) or shape[-1] is None:
@@ -229,6 +230,16 @@ class SwitchFeedForward(Layer):
                 f"{self.name!r} got a {name} of shape {given} for inputs of shape "
                 f"{tuple(inputs.shape)}: it needs one entry per token, {needed}."
             )
+
+
+def _of_groups(value):
+    """Returns `(G, S)` or `(G, S, D)` with whole groups on each device of a mesh.
+
+    A reshape would leave the tokens of one large group on several devices.
+    """
+    if value is None:
+        return None
+    return constrain(value, *("batch", None, "d_model")[: len(value.shape)])
 
 
 def _with_length(value, inputs):
