@@ -34,7 +34,7 @@ class Shape:
         return self.batch * (self.inputs + self.targets)
 
 
-TINY = Shape(batch=128, inputs=64, targets=16)  # as in runs/demo.gin
+TINY = Shape(batch=128, inputs=32, targets=8)  # as in runs/demo.gin
 BASE = Shape(batch=8, inputs=256, targets=64)
 BASE_CONFIG = models.ModelConfig(
     vocab_size=32128,
@@ -63,12 +63,22 @@ def batches(shape, vocab_size, count=4):
 
 def ours(name, config, shape, optimizer="adamw"):
     """Returns the case of a step of this library's `TrainStep`."""
+    model, data = batch_of(config, shape)
+    step = step_of(model, optimizer)
+    return Case(name, lambda i: float(step(data[i % len(data)])["loss"]))
+
+
+def step_of(model, optimizer):
+    """Returns the `TrainStep` of a model."""
+    loss = training.losses.TokenCrossEntropy()
+    return training.TrainStep(model, _optimizer(optimizer), loss)
+
+
+def batch_of(config, shape):
+    """Returns a model, and batches for it."""
     import tensorflow as tf
 
     model = models.SwitchSeq2SeqLM(models.SwitchBackbone(config))
-    step = training.TrainStep(
-        model, _optimizer(optimizer), training.losses.TokenCrossEntropy()
-    )
     ones = tf.ones((shape.batch, shape.inputs), "int32")
     data = [
         (
@@ -83,7 +93,7 @@ def ours(name, config, shape, optimizer="adamw"):
         )
         for ids, before, targets in batches(shape, config.vocab_size)
     ]
-    return Case(name, lambda i: float(step(data[i % len(data)])["loss"]))
+    return model, data
 
 
 def _optimizer(name):

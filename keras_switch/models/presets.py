@@ -12,7 +12,7 @@ from keras_switch.models.config import DECODER_ONLY, LayerMean, ModelConfig, Spa
 from keras_switch.models.parts import GatedMlp, Parallel, RotaryPosition
 from keras_switch.models.placement import AllLayers, Every
 from keras_switch.partitioning.mistakes import nearest
-from keras_switch.routing import CapacityFactor, ExpertChoice, Switch, TopK
+from keras_switch.routing import Argmax, CapacityFactor, ExpertChoice, Switch, TopK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,11 +95,19 @@ _BASE_1_1 = _sized(_T5_1_1, 768, 2048, 64, 12, 12)
 _LARGE_1_1 = _sized(_T5_1_1, 1024, 2816, 64, 16, 24)
 _XL_1_1 = _sized(_T5_1_1, 2048, 5120, 64, 32, 24)
 _XXL_1_1 = _sized(_T5_1_1, 4096, 10240, 64, 64, 24)
+# Narrow MLPs: within minutes, four times the width is of no use to the dense twin, and
+# so experts are of none to the sparse one (docs/demo.md).
 # Logits of their own, as in T5 v1.1: a table of N(0, 1) is slow to become a classifier.
 _TINY_T5 = ModelConfig(vocab_size=1024, num_sentinels=100, tie_embeddings=False)
-_TINY = _sized(_TINY_T5, 64, 256, 32, 2, 2)
-# Sequences are short: groups of several lose fewer tokens than one group each.
-_TINY_SPARSE = Sparse(8, placement=AllLayers(), groups=FixedGroups(4096))
+_TINY = _sized(_TINY_T5, 64, 64, 32, 2, 2)
+# Sequences are short: groups of several lose fewer tokens than one group each. So short
+# a run learns more without jitter.
+_TINY_SPARSE = Sparse(
+    8,
+    placement=AllLayers(),
+    routing=Switch(exploration=Argmax()),
+    groups=FixedGroups(4096),
+)
 _PALM = ModelConfig(
     vocab_size=256_000,
     architecture=DECODER_ONLY,
@@ -224,11 +232,11 @@ _ROWS = {
         540_356_474_880,
         _PALM_PAPER,
     ),
-    "t5_tiny": (_TINY, 361_344, "ours: the dense twin of switch_tiny"),
-    "switch_tiny": (_with(_TINY, _TINY_SPARSE), 1_280_896, "ours: trains on a laptop"),
+    "t5_tiny": (_TINY, 263_040, "ours: the dense twin of switch_tiny"),
+    "switch_tiny": (_with(_TINY, _TINY_SPARSE), 494_464, "ours: trains on a laptop"),
     "switch_lm_tiny": (
         _with(_TINY, _TINY_SPARSE, architecture=DECODER_ONLY),
-        689_536,
+        296_320,
         "ours: the decoder of switch_tiny as a language model",
     ),
 }
