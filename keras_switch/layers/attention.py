@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_switch.layers.base import Layer
 from keras_switch.layers.dropout import SequenceDropout
-from keras_switch.partitioning import constrain
+from keras_switch.partitioning import constrain, gathered
 from keras_switch.routing.softmax import softmax
 
 MASKED = -1e9  # Mesh TensorFlow's; finite, and so is a row without any visible key
@@ -100,7 +100,7 @@ class Attention(Layer):
     def init_cache(self, batch_size, length):
         """Returns an empty cache for `length` tokens, `(B, 2, length, KV, d_kv)`."""
         shape = (batch_size, 2, length, self.kv_heads, self.d_kv)
-        return ops.zeros(shape, dtype=self.compute_dtype)
+        return _pinned(ops.zeros(shape, dtype=self.compute_dtype))
 
     def keys_values(self, context):
         """Returns keys and values of `context` `(B, Kl, D')`, as `attend` takes them.
@@ -108,9 +108,8 @@ class Attention(Layer):
         Computed once, they serve every step of decoding: `(B, 2, Kl, KV, d_kv)`.
         """
         context = ops.cast(context, self.compute_dtype)
-        return ops.stack(
-            [self._heads(context, self.key), self._heads(context, self.value)], axis=1
-        )
+        parts = self._heads(context, self.key), self._heads(context, self.value)
+        return _pinned(ops.stack(parts, axis=1))
 
     def attend(self, x, cache, mask=None, bias=None):
         """Returns what `x` `(B, Q, D)` reads from a cache of keys and values.
@@ -149,7 +148,7 @@ class Attention(Layer):
 
     def _heads(self, x, kernel):
         """Returns `x` `(B, L, D)` as `(B, L, heads, d_kv)`."""
-        x = ops.einsum("bld,dhk->blhk", x, ops.cast(kernel, x.dtype))
+        x = ops.einsum("bld,dhk->blhk", x, gathered(kernel, x.dtype))
         return constrain(x, "batch", "length", "heads", "d_kv")
 
     def _attend(self, query, key, value, mask, bias, training=False):
@@ -175,7 +174,7 @@ class Attention(Layer):
         x = ops.matmul(probs, _swap_heads(value))
         x = ops.reshape(x, (-1, self.num_heads, length, self.d_kv))
         x = constrain(x, "batch", "heads", "length", "d_kv")
-        x = ops.einsum("bhqk,hkd->bqd", x, ops.cast(self.out, x.dtype))
+        x = ops.einsum("bhqk,hkd->bqd", x, gathered(self.out, x.dtype))
         return constrain(x, "batch", "length", "d_model")
 
     def _rows(self, length):
@@ -212,4 +211,9 @@ def _written(cache, new, index):
     fits = ops.logical_and(place >= 0, place < ops.shape(new)[2])
     rows = ops.clip(place, 0, ops.shape(new)[2] - 1)
     new = ops.take(ops.cast(new, cache.dtype), rows, axis=2)
-    return ops.where(ops.reshape(fits, (1, 1, -1, 1, 1)), new, cache)
+    return _pinned(ops.where(ops.reshape(fits, (1, 1, -1, 1, 1)), new, cache))
+
+
+def _pinned(cache):
+    """Returns a cache `(B, 2, Kl, KV, d)` laid out as loops on a mesh need it."""
+    return constrain(cache, "batch", None, "length", "kv_heads", "d_kv")

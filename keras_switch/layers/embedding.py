@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_switch.layers.base import Layer
 from keras_switch.layers.initializers import ScaledTruncatedNormal
-from keras_switch.partitioning import constrain, parts_of
+from keras_switch.partitioning import constrain, gathered, parts_of
 from keras_switch.partitioning.gathers import look_up
 
 
@@ -91,6 +91,7 @@ class TokenEmbedding(Layer):
         scale = self.logit_scale
         if scale is None:
             scale = self.d_model**-0.5 if self.tied else 1.0
-        kernel = ops.transpose(self.embedding) if self.tied else self.kernel
-        x = ops.matmul(ops.cast(x, "float32") * scale, ops.cast(kernel, "float32"))
+        kernel = gathered(self.embedding if self.tied else self.kernel, "float32")
+        kernel = ops.transpose(kernel) if self.tied else kernel
+        x = ops.matmul(ops.cast(x, "float32") * scale, kernel)
         return constrain(x, *("batch", "length")[: len(x.shape) - 1], "vocab")

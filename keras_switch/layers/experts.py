@@ -11,7 +11,7 @@ from keras_switch.dispatch.gathers import take_blocks
 from keras_switch.layers import activations
 from keras_switch.layers.base import Layer
 from keras_switch.layers.initializers import ScaledTruncatedNormal
-from keras_switch.partitioning import constrain
+from keras_switch.partitioning import constrain, gathered
 
 
 class _Experts(Layer):
@@ -67,9 +67,9 @@ class _Experts(Layer):
 
     def _of_blocks(self, weight, owner, dtype):
         """Returns the weights of each block's owner, `(N, ...)`."""
-        if owner is not None:
-            weight = take_blocks(ops.copy(weight), owner)
-        return ops.cast(weight, dtype)
+        if owner is None:
+            return gathered(weight, dtype)
+        return ops.cast(take_blocks(ops.copy(weight), owner), dtype)
 
     def _product(self, rows, weight, owner):
         return ops.matmul(rows, self._of_blocks(weight, owner, rows.dtype))

@@ -10,7 +10,7 @@ from keras_switch.layers import activations
 from keras_switch.layers.base import Layer
 from keras_switch.layers.dropout import SequenceDropout
 from keras_switch.layers.initializers import ScaledTruncatedNormal
-from keras_switch.partitioning import constrain
+from keras_switch.partitioning import constrain, gathered
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -49,14 +49,14 @@ class FeedForward(Layer):
     def call(self, x, mask=None, training=False):
         tokens = ("batch", "length")[: len(x.shape) - 1]
         x = constrain(self._hidden(x), *tokens, "d_ff")  # (B, L, F)
-        x = ops.matmul(self.dropout(x, training=training), self.wo)
+        x = ops.matmul(self.dropout(x, training=training), gathered(self.wo))
         return constrain(x, *tokens, "d_model")
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def _hidden(self, x):
-        return activations.get(self.activation)(ops.matmul(x, self.wi))
+        return activations.get(self.activation)(ops.matmul(x, gathered(self.wi)))
 
     def _kernel(self, name, shape, dims):
         return self.add_param(name, shape, dims, ScaledTruncatedNormal(self.init_scale))

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_switch.layers import activations
 from keras_switch.layers.feed_forward import FeedForward
+from keras_switch.partitioning import gathered
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -43,4 +44,5 @@ class GatedFeedForward(FeedForward):
 
     def _hidden(self, x):
         activate = activations.get(self.activation)
-        return activate(ops.matmul(x, self.wi_0)) * ops.matmul(x, self.wi_1)
+        gate = activate(ops.matmul(x, gathered(self.wi_0)))
+        return gate * ops.matmul(x, gathered(self.wi_1))

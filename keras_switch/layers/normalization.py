@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_switch.layers.base import Layer
+from keras_switch.partitioning import gathered
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -32,7 +33,7 @@ class RMSNorm(Layer):
     def call(self, x):
         x = ops.cast(x, "float32")
         mean_square = ops.mean(ops.square(x), axis=-1, keepdims=True)
-        x = x * ops.rsqrt(mean_square + self.epsilon) * ops.cast(self.scale, "float32")
+        x = x * ops.rsqrt(mean_square + self.epsilon) * gathered(self.scale, "float32")
         return ops.cast(x, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_switch.layers.base import Layer
+from keras_switch.partitioning import gathered
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -72,7 +73,7 @@ class RelativeBias(Layer):
         buckets = relative_position_buckets(
             offsets, self.num_buckets, self.max_distance, self.bidirectional
         )
-        bias = ops.take(self.embedding, buckets, axis=1)  # (H, Q, Kl)
+        bias = ops.take(gathered(self.embedding), buckets, axis=1)  # (H, Q, Kl)
         return ops.expand_dims(bias, axis=0)
 
     def compute_output_shape(self, query_positions_shape, key_positions_shape):

@@ -9,7 +9,7 @@ from keras import ops
 from keras_switch.layers.base import Layer
 from keras_switch.layers.experts import check_positive
 from keras_switch.layers.initializers import ScaledTruncatedNormal
-from keras_switch.partitioning import constrain
+from keras_switch.partitioning import constrain, gathered
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -62,7 +62,7 @@ class Router(Layer):
             )
 
     def call(self, x):
-        logits = ops.matmul(ops.cast(x, "float32"), self.kernel)
+        logits = ops.matmul(ops.cast(x, "float32"), gathered(self.kernel))
         logits = logits if self.bias is None else logits + self.bias
         # Of each token the logits of all experts, on the device that has the token.
         return constrain(logits, "batch", None, None)

@@ -8,6 +8,7 @@ import importlib
 
 from keras_switch.partitioning.rules import LayoutRules as LayoutRules
 from keras_switch.partitioning.scope import constrain as constrain
+from keras_switch.partitioning.scope import gathered as gathered
 from keras_switch.partitioning.scope import laid_out as laid_out
 from keras_switch.partitioning.scope import on_mesh as on_mesh
 from keras_switch.partitioning.scope import parts_of as parts_of

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from keras_switch.partitioning.table import aligned
 from keras_switch.partitioning.variables import is_on_mesh
 
 _TITLES = ("weight", "shape", "split over", "bytes per device")
@@ -45,8 +46,7 @@ class LayoutTable:
     def __str__(self):
         cells = [_TITLES, *(_cells(row) for row in self.rows)]
         cells.append(("total", "", "", f"{self.bytes_per_device:,}"))
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["  ".join(_padded(row, widths)) for row in cells]
+        lines = aligned(cells, left=len(_TITLES) - 1)
         where = "without a mesh" if self.mesh is None else f"on the mesh {self.mesh}"
         return "\n".join([f"Weights {where}", *lines])
 
@@ -71,11 +71,12 @@ def explain_layout(model):
     meshes = {str(w.value.placement) for w in model.weights if is_on_mesh(w)}
     return LayoutTable(
         mesh=", ".join(sorted(meshes)) or None,
-        rows=tuple(_layout(weight) for weight in model.weights),
+        rows=tuple(map(layout_of, model.weights)),
     )
 
 
-def _layout(weight):
+def layout_of(weight):
+    """Returns the `WeightLayout` of a Keras variable."""
     shape = tuple(weight.shape)
     spec, parts = (None,) * len(shape), 1
     if is_on_mesh(weight):
@@ -84,13 +85,6 @@ def _layout(weight):
         parts = math.prod(layout.mesh.dim_size(s) for s in spec if s)
     size = math.prod(shape) * weight.value.dtype.size
     return WeightLayout(weight.path, shape, spec, size // parts)
-
-
-def _padded(row, widths):
-    """Returns the cells of a row as wide as their columns; the last is a number."""
-    *texts, number = row
-    *left, right = widths
-    return [*map(str.ljust, texts, left), number.rjust(right)]
 
 
 def _cells(row):

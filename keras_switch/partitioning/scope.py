@@ -117,3 +117,30 @@ def constrain(x, *dims):
     """
     mesh = _state.running
     return x if mesh is None else mesh.constrain(x, dims)
+
+
+def gathered(weight, dtype=None):
+    """Returns a weight as a product with activations takes it, cast if `dtype` says so.
+
+    Split over the axis that splits the batch, as where layouts are fully sharded, it is
+    brought together first: otherwise the whole batch would be. Experts stay where they
+    are: tokens come to them. Without a running mesh this is the weight, or its cast.
+
+    Args:
+        weight: of `layers.base.Layer.add_param`, whose `dims` tell its dimensions.
+        dtype: name of a dtype, or `None`: Keras casts by its policy.
+    """
+    x = weight
+    if dtype is not None:
+        from keras import ops
+
+        x = ops.cast(weight, dtype)
+    mesh = _state.running
+    if mesh is None or getattr(weight, "dims", None) is None:
+        return x
+    axis = mesh.rules.axis_of("batch")
+    dims = tuple(
+        None if dim != "experts" and mesh.rules.axis_of(dim) == axis else dim
+        for dim in weight.dims
+    )
+    return x if dims == weight.dims else mesh.constrain(x, dims)

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from keras_switch.partitioning import LayoutRules, MeshShape
 from keras_switch.planning.operations import Move, Product, Step, Tensor
 
-ALL_REDUCE, ALL_GATHER = "all-reduce", "all-gather"
-REDUCE_SCATTER, ALL_TO_ALL = "reduce-scatter", "all-to-all"
+ALL_REDUCE, ALL_GATHER, ALL_TO_ALL = "all-reduce", "all-gather", "all-to-all"
 FORWARD, BACKWARD, AGAIN = "forward", "backward", "recomputed forward"
 
 
@@ -21,7 +20,7 @@ class Collective:
     """One kind of message at one place of the model.
 
     Args:
-        kind: `"all-reduce"`, `"all-gather"`, `"reduce-scatter"` or `"all-to-all"`.
+        kind: `"all-reduce"`, `"all-gather"` or `"all-to-all"`.
         axis: the mesh axis along which devices talk.
         size: devices along it.
         bytes: of the whole local tensor: what goes in, or comes out of an all-gather.
@@ -88,11 +87,12 @@ def collectives(step: Step, layout: Layout) -> tuple[Collective, ...]:
         step: from `walk`.
         layout: the mesh and its rules.
     """
-    found = []
+    found, read = [], set()
     for operation in step.operations:
-        each = _of_product if isinstance(operation, Product) else _of_move
-        if isinstance(operation, Product | Move):
-            found += each(operation, layout)
+        if isinstance(operation, Move):
+            found += _of_move(operation, layout)
+        elif isinstance(operation, Product):
+            found += _of_product(operation, layout, read)
     if step.remat:
         inside = {op.name for op in step.operations if op.in_block}
         again = [c for c in found if c.phase == FORWARD and _place(c) in inside]
@@ -119,9 +119,18 @@ def gathered(product: Product, layout: Layout) -> dict[str, str]:
     }
 
 
-def _of_product(product: Product, layout: Layout) -> Iterator[Collective]:
-    """Yields the messages of one product and its gradients."""
+def _of_product(product: Product, layout: Layout, seen: set) -> Iterator[Collective]:
+    """Yields the messages of one product and its gradients.
+
+    Args:
+        product: the product.
+        layout: the mesh and its rules.
+        seen: (axis, name) of what others read too and whose gradient is summed already.
+    """
     gather = gathered(product, layout)
+    if product.looked_up and gather:
+        yield from _of_look_up(product, layout, gather)
+        return
     stored, out = product.as_stored, layout.axes(product.out)
     for axis in gather.values():
         whole = layout.bytes(stored) * layout.mesh.size(axis)
@@ -132,16 +141,41 @@ def _of_product(product: Product, layout: Layout) -> Iterator[Collective]:
         yield _reduce(axis, FORWARD, product, layout, product.out)
     if product.left_gradient:
         for axis in _summed(out, product.left):
-            yield _reduce(axis, BACKWARD, product, layout, product.left)
+            message = _reduce(axis, BACKWARD, product, layout, product.left)
+            yield from _first(message, product.left_read, seen)
     if product.right_gradient:
         right = layout.axes(product.right)
         for axis in _summed({**right, **out}, stored):
-            if axis in gather.values():
+            if axis in gather.values():  # summed whole; each device keeps its part
                 whole = layout.bytes(stored) * layout.mesh.size(axis)
-                kind = REDUCE_SCATTER
+                kind = ALL_REDUCE
                 yield _record(kind, axis, whole, BACKWARD, product, layout, stored)
             elif axis not in layout.axes(stored).values():
-                yield _reduce(axis, BACKWARD, product, layout, stored)
+                message = _reduce(axis, BACKWARD, product, layout, stored)
+                yield from _first(message, product.right_read, seen)
+
+
+def _of_look_up(product, layout, gather):
+    """Yields the messages of looking up rows whose numbers lie on several devices.
+
+    Each device looks up its numbers for the whole batch, and sends every other the part
+    of that one's sequences.
+    """
+    ids, rows = product.left, product.looked_up
+    for axis in gather.values():
+        size, moved = layout.bytes(ids) * layout.mesh.size(axis), layout.bytes(rows)
+        for phase in (FORWARD, BACKWARD):
+            yield _record(ALL_GATHER, axis, size, phase, product, layout, ids)
+            yield _record(ALL_TO_ALL, axis, moved, phase, product, layout, rows)
+
+
+def _first(message, read, seen):
+    """Yields a message, unless it is part of one that others sent for the same."""
+    if read is None:
+        yield message
+    elif (message.axis, read.name) not in seen:
+        seen.add((message.axis, read.name))
+        yield dataclasses.replace(message, times=1) if read.once else message
 
 
 def _summed(axes: dict[str, str], result: Tensor):

@@ -1,13 +1,14 @@
 """Bytes on one device: weights, optimizer slots, gradients, activations."""
 
 import dataclasses
+import math
 import re
 
 import numpy as np
 
 from keras_switch.models.count import Count, without_values
-from keras_switch.planning.collectives import Layout
-from keras_switch.planning.operations import Saved, Step, Tensor
+from keras_switch.planning.collectives import Layout, gathered
+from keras_switch.planning.operations import Product, Saved, Step, Tensor
 
 _NO_SLOTS = ("iteration", "iterations", "learning_rate")
 
@@ -20,7 +21,8 @@ class Memory:
         weights: as they are stored.
         slots: of the optimizer.
         gradients: of all weights, in the weights' dtype.
-        copies: of the weights in the compute dtype, where that is another.
+        copies: of the weights as products take them: in the compute dtype where that is
+            another, and brought together where the layout is fully sharded.
         activations: kept for the backward pass.
         without_remat: the same if no block were rematerialized.
         with_remat: the same if all blocks were.
@@ -42,7 +44,7 @@ class Memory:
         )
 
 
-def memory(count: Count, optimizer, step: Step, layout: Layout, dtype: str) -> Memory:
+def memory(count: Count, optimizer, step: Step, layout: Layout, stored: str) -> Memory:
     """Returns the bytes of a training step on each device.
 
     Args:
@@ -50,27 +52,39 @@ def memory(count: Count, optimizer, step: Step, layout: Layout, dtype: str) -> M
         optimizer: unbuilt Keras optimizer.
         step: from `walk`.
         layout: the mesh and its rules.
-        dtype: compute dtype.
+        stored: dtype in which the policy stores weights.
     """
     tensors = [Tensor(w.dims, w.shape, w.dtype) for w in count.weights]
     weights = sum(map(layout.bytes, tensors))
-    # Norms, routers and token tables are computed with as they are stored.
-    islands = re.compile("norm/|/router/|token_embedding/")
-    cast = [
-        t.as_dtype(dtype)
-        for t, w in zip(tensors, count.weights, strict=True)
-        if t.dtype != dtype and not islands.search(w.path)
-    ]
     kept = activations(step, layout, step.remat)
     return Memory(
         weights=weights,
         slots=sum(layout.bytes(slot) for slot in slots(count, optimizer)),
         gradients=weights,
-        copies=sum(map(layout.bytes, cast)),
+        copies=copies(step, layout, stored),
         activations=kept,
         without_remat=activations(step, layout, False),
         with_remat=activations(step, layout, True),
     )
+
+
+def copies(step: Step, layout: Layout, stored: str) -> int:
+    """Returns the bytes of weights that products take otherwise than they are stored.
+
+    Args:
+        step: from `walk`.
+        layout: the mesh and its rules.
+        stored: dtype in which the policy stores weights.
+    """
+    total = 0
+    for product in step.of(Product):
+        gather = gathered(product, layout).values()
+        tensor = product.as_stored
+        cast = tensor.dtype != (product.stored_as or stored)
+        if product.weight and not product.looked_up and (gather or cast):
+            whole = math.prod(map(layout.mesh.size, gather))
+            total += layout.bytes(tensor) * whole * product.times
+    return total
 
 
 def activations(step: Step, layout: Layout, remat: bool) -> int:

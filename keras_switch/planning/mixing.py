@@ -2,7 +2,7 @@
 
 import math
 
-from keras_switch.planning.operations import Product, Saved, Transform
+from keras_switch.planning.operations import Product, Read, Saved, Transform
 from keras_switch.planning.sizes import Sizes
 
 _KEYS = ("batch", "keys", "kv_heads", "d_kv")
@@ -13,6 +13,7 @@ def attention(
     sizes: Sizes,
     bias: bool = False,
     rotary: bool = False,
+    reads: str | None = None,
 ) -> list:
     """Returns what `layers.Attention` does.
 
@@ -21,7 +22,13 @@ def attention(
         sizes: `keys` is the length of what is attended to.
         bias: whether a position bias is added to the logits.
         rotary: whether queries and keys are turned.
+        reads: name of the activation that it mixes, if something else reads it too;
+            `"context"` for keys and values of an encoder's output.
     """
+    own = Read(reads or f"{name}/x")
+    theirs = own
+    if reads == "context":  # the same for all blocks; the queries are another's
+        own, theirs = None, Read(reads, once=True)
     t, island = sizes.tensor, sizes.island
     weight = ("d_model", "kv_heads", "d_kv")
     into, heads = ("batch", "keys", "d_model"), ("batch", "length", "heads", "d_kv")
@@ -30,9 +37,11 @@ def attention(
         ("batch", "heads", "length", "keys"),
     )
     found = [
-        sizes.project(f"{name}/query", stream, ("d_model", "heads", "d_kv"), heads),
-        sizes.project(f"{name}/key", into, weight, _KEYS),
-        sizes.project(f"{name}/value", into, weight, _KEYS),
+        sizes.project(
+            f"{name}/query", stream, ("d_model", "heads", "d_kv"), heads, left_read=own
+        ),
+        sizes.project(f"{name}/key", into, weight, _KEYS, left_read=theirs),
+        sizes.project(f"{name}/value", into, weight, _KEYS, left_read=theirs),
         Product(
             f"{name}/scores",
             island("batch", "heads", "length", "d_kv"),
@@ -65,13 +74,17 @@ def attention(
 
 
 def _bias(name, sizes):
-    """Returns the sum of logits and bias: its gradient is summed over the batch."""
+    """Returns the sum of logits and bias: its gradient is summed over the batch.
+
+    All blocks of a stack add the same bias.
+    """
     return Product(
         f"{name}/bias",
         sizes.island("batch", "heads", "length", "keys"),
         sizes.island("heads", "length", "keys"),
         sizes.island("batch", "heads", "length", "keys"),
         matmul=False,
+        right_read=Read(f"{name.split('/')[0]}/bias", once=True),
     )
 
 

@@ -5,7 +5,7 @@ import keras
 from keras_switch.dispatch import EinsumDispatch
 from keras_switch.models.config import ModelConfig
 from keras_switch.models.parts import GatedMlp, PlainMlp
-from keras_switch.planning.operations import Move, Product, Saved
+from keras_switch.planning.operations import Move, Product, Read, Saved
 from keras_switch.planning.sizes import Sizes
 from keras_switch.routing import InputDropout, InputJitter, Policy, Soft
 
@@ -17,9 +17,18 @@ _BLOCKS = ("batch",)
 _OF_ACTIVATION = {"relu": (), "gelu": ("input", "cube", "tanh", "half")}
 
 
-def dense(name: str, sizes: Sizes, mlp: PlainMlp | GatedMlp) -> list:
-    """Returns what `layers.FeedForward` or `layers.GatedFeedForward` does."""
-    return _projections(name, sizes, mlp, _TOKENS, ())
+def dense(
+    name: str, sizes: Sizes, mlp: PlainMlp | GatedMlp, reads: str | None = None
+) -> list:
+    """Returns what `layers.FeedForward` or `layers.GatedFeedForward` does.
+
+    Args:
+        name: where in the model.
+        sizes: of its tensors.
+        mlp: which kind.
+        reads: name of its input, if something else reads it too.
+    """
+    return _projections(name, sizes, mlp, _TOKENS, (), reads)
 
 
 def sparse(name: str, sizes: Sizes, config: ModelConfig, policy: Policy) -> list:
@@ -33,6 +42,7 @@ def sparse(name: str, sizes: Sizes, config: ModelConfig, policy: Policy) -> list
     }
     sizes = sizes.changed(**table)
     found = _router(name, sizes, options, policy) if policy.uses_router else []
+    found.append(_load(name, sizes))
     if options.dispatch.drops or sizes.on_mesh:
         capacity = group  # dropless on a mesh: rows for all tokens in every expert
         if options.dispatch.drops:
@@ -58,7 +68,7 @@ def groups_of(groups, sizes: Sizes) -> tuple[int, int]:
     return x.shape[0], x.shape[1]
 
 
-def _projections(name, sizes, mlp, rows, stack):
+def _projections(name, sizes, mlp, rows, stack, reads=None):
     """Returns the products of an MLP over `rows`.
 
     Args:
@@ -67,18 +77,22 @@ def _projections(name, sizes, mlp, rows, stack):
         mlp: which kind.
         rows: dimensions of the rows that it is applied to.
         stack: dimensions of the weights before their last two.
+        reads: name of its input, if something else reads it too.
     """
+    read = Read(reads or f"{name}/x")
     outer, inner = (*rows, "d_model"), (*rows, "d_ff")
     gated = isinstance(mlp, GatedMlp)
 
-    def product(weight, left, dims, out):
+    def product(weight, left, dims, out, **options):
         # Of stacked weights, rows without that dimension use one matrix each.
         own = tuple(d for d in stack if d in rows) + dims
         stored = sizes.tensor(*stack, *dims) if own != (*stack, *dims) else None
-        return sizes.project(f"{name}/{weight}", left, own, out, stored=stored)
+        options["stored"] = stored
+        return sizes.project(f"{name}/{weight}", left, own, out, **options)
 
     into = ("wi_0", "wi_1") if gated else ("wi",)
-    found = [product(w, outer, ("d_model", "d_ff"), inner) for w in into]
+    dims = ("d_model", "d_ff")
+    found = [product(w, outer, dims, inner, left_read=read) for w in into]
     found.append(product("wo", inner, ("d_ff", "d_model"), outer))
     hidden = [*_OF_ACTIVATION.get(mlp.activation, ("input",)), "hidden"]
     hidden += ["gate", "linear"] * gated
@@ -90,11 +104,12 @@ def _router(name, sizes, options, policy):
     logits = sizes.island(*_TOKENS, "experts_unsplit")
     x = sizes.island(*_TOKENS, "d_model")
     kernel = sizes.island("d_model", "experts_unsplit")
-    found = [Product(f"{name}/router", x, kernel, logits, weight=True)]
+    stored = {"weight": True, "stored_as": "float32"}
+    found = [Product(f"{name}/router", x, kernel, logits, **stored)]
     if options.router.use_bias:
         bias = sizes.island("experts_unsplit")
         found.append(
-            Product(f"{name}/bias", logits, bias, logits, weight=True, matmul=False)
+            Product(f"{name}/bias", logits, bias, logits, matmul=False, **stored)
         )
     explores = getattr(policy, "exploration", None)
     if isinstance(explores, InputJitter | InputDropout):
@@ -102,6 +117,19 @@ def _router(name, sizes, options, policy):
     found.append(Saved(f"{name}/router input", x))
     found.append(Saved(f"{name}/router probabilities", logits))
     return found
+
+
+def _load(name, sizes):
+    """Returns the count of each expert's tokens, for the metrics."""
+    return Product(
+        f"{name}/load",
+        sizes.island(*_TOKENS),
+        sizes.island(*_TOKENS, "experts_unsplit"),
+        sizes.island("experts_unsplit"),
+        matmul=False,
+        left_gradient=False,
+        right_gradient=False,
+    )
 
 
 def _there_and_back(name, sizes, dispatch):

@@ -6,7 +6,10 @@ Nothing here knows a mesh: `collectives.py` and `memory.py` lay these out.
 import dataclasses
 import math
 
-BYTES = {"float64": 8, "float32": 4, "int32": 4, "bfloat16": 2, "float16": 2, "bool": 1}
+BYTES = {
+    **{"float64": 8, "int64": 8, "float32": 4, "int32": 4},
+    **{"bfloat16": 2, "float16": 2, "bool": 1},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,21 @@ class Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
+class Read:
+    """An activation that several products read.
+
+    Their gradients for it are added before they are summed over devices: one message.
+
+    Args:
+        name: the same for all its readers.
+        once: whether there is one for all blocks, not one in each.
+    """
+
+    name: str
+    once: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Product:
     """Two tensors make a third: `out = sum(left * right)` over what `out` lacks.
 
@@ -50,6 +68,10 @@ class Product:
             no FLOPs but move bytes and gradients.
         left_gradient: whether the backward pass needs that of `left`.
         right_gradient: whether the backward pass needs that of `right`.
+        left_read: what `left` is, if others read it too.
+        right_read: the same of `right`.
+        stored_as: dtype of the weight where the dtype policy does not choose it.
+        looked_up: what travels if rows of `right` are looked up and not multiplied.
         useful: share of the FLOPs that real tokens need, as MFU counts them.
         in_block: whether it is computed again where blocks are rematerialized.
         times: how often the model has it.
@@ -64,6 +86,10 @@ class Product:
     matmul: bool = True
     left_gradient: bool = True
     right_gradient: bool = True
+    left_read: Read | None = None
+    right_read: Read | None = None
+    stored_as: str | None = None
+    looked_up: Tensor | None = None
     useful: float = 1.0
     in_block: bool = True
     times: int = 1

@@ -122,7 +122,7 @@ def plan(
     layout = Layout(mesh, LayoutRules.parse(rules))
     step = walk(config, batch, policy.compute_dtype, mesh.num_devices > 1)
     messages = collectives(step, layout)
-    room = memory(weights, optimizer, step, layout, policy.compute_dtype)
+    room = memory(weights, optimizer, step, layout, policy.variable_dtype)
     work, time = flops(step, layout), timing(step, messages, layout, chip, room)
     rate = mesh.num_devices * chip.peak(policy.compute_dtype) * time.step
     seen = config, weights, step, layout, messages, room, chip

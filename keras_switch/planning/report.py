@@ -2,6 +2,7 @@
 
 import textwrap
 
+from keras_switch.partitioning.table import aligned
 from keras_switch.planning.advice import gigabytes
 from keras_switch.planning.collectives import Collective
 
@@ -61,19 +62,6 @@ def _bullets(sentences):
     ]
 
 
-def _aligned(rows, left=1):
-    """Returns rows of equal length as lines; the first `left` columns to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
-
-
 def _model(plan):
     lengths = " + ".join(f"{n:,} {name}" for name, n in plan.batch.lengths.items())
     rows = [
@@ -85,7 +73,7 @@ def _model(plan):
          f"{plan.batch.tokens:,} tokens"),
         ("precision, optimizer", f"{plan.precision}, {plan.optimizer}"),
     ]  # fmt: skip
-    return _aligned(rows, left=2)
+    return aligned(rows, left=2)
 
 
 def _memory(plan):
@@ -94,13 +82,13 @@ def _memory(plan):
         ("weights", memory.weights),
         ("optimizer slots", memory.slots),
         ("gradients", memory.gradients),
-        ("weights in the compute dtype", memory.copies),
+        ("weights cast or gathered", memory.copies),
         ("activations", memory.activations),
         ("total", memory.total),
     ]
     rows = [(n, gigabytes(b), f"{b / plan.chip.memory:.1%}") for n, b in rows]
     rows[4] = (f"activations{_remat(memory)}", *rows[4][1:])
-    return _aligned([*rows, ("of", gigabytes(plan.chip.memory), "")])
+    return aligned([*rows, ("of", gigabytes(plan.chip.memory), "")])
 
 
 def _remat(memory):
@@ -120,7 +108,7 @@ def _messages(plan):
         )
         for row in summary(plan.collectives)
     ]
-    return _aligned(rows, left=3) if rows else ["none"]
+    return aligned(rows, left=3) if rows else ["none"]
 
 
 def _time(plan):
@@ -137,7 +125,7 @@ def _time(plan):
         ("tokens per second", f"{plan.tokens_per_second:,.0f}"),
         ("MFU at most", f"{plan.mfu:.1%}"),
     ]
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _scaled(number):

@@ -69,15 +69,17 @@ def _block(config, stack, sizes, name, sparse):
     else:
         bias = isinstance(config.position, RelativePosition)
         rotary = isinstance(config.position, RotaryPosition)
-        found += mixing.attention(f"{name}/mixer", sizes, bias, rotary)
+        reads = f"{name}/x" if isinstance(config.block, Parallel) else None
+        found += mixing.attention(f"{name}/mixer", sizes, bias, rotary, reads)
     if "context" in sizes.table:
         found += norm(f"{name}/cross_norm", sizes)
         across = sizes.changed(keys=sizes.table["context"])
-        found += mixing.attention(f"{name}/cross", across)
+        found += mixing.attention(f"{name}/cross", across, reads="context")
+    reads = f"{name}/x"
     if not isinstance(config.block, Parallel):
-        found += norm(f"{name}/mlp_norm", sizes, read=not sparse)
+        found, reads = [*found, *norm(f"{name}/mlp_norm", sizes, read=not sparse)], None
     if not sparse:
-        return found + mlps.dense(f"{name}/mlp", sizes, config.mlp)
+        return found + mlps.dense(f"{name}/mlp", sizes, config.mlp, reads)
     found += mlps.sparse(f"{name}/mlp", sizes, config, config.routing(stack))
     if config.sparse.extra_mlp:
         found += norm(f"{name}/extra_norm", sizes)
@@ -107,12 +109,13 @@ def _embedding(config, stack, sizes):
     found = [
         Product(
             f"{stack}/embedding",
-            sizes.island("batch", "length"),
+            sizes.tensor("batch", "length", dtype="int64"),
             sizes.island("vocab", "d_model"),
             sizes.island(*STREAM),
             weight=True,
             matmul=False,
             left_gradient=False,
+            looked_up=sizes.tensor(*STREAM),
         )
     ]
     mixes = stack == "encoder" and isinstance(config.mixer, Fourier)

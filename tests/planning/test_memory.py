@@ -56,7 +56,8 @@ def test_slots_are_those_of_the_real_optimizer(name):
 def test_weights_take_the_bytes_of_the_real_model(policy):
     count = models.count(CONFIG, policy)
     step = walk(CONFIG, Batch(2, helpers.lengths(CONFIG)))
-    found = memory(count, training.Adafactor(), step, ALONE, "bfloat16")
+    stored = keras.dtype_policies.get(policy).variable_dtype
+    found = memory(count, training.Adafactor(), step, ALONE, stored)
     model = models.SwitchBackbone(CONFIG, dtype=policy)
     assert found.weights == found.gradients == bytes_of(model.trainable_variables)
     parts = found.weights + found.slots + found.gradients + found.copies
@@ -64,12 +65,25 @@ def test_weights_take_the_bytes_of_the_real_model(policy):
 
 
 def test_weights_in_the_compute_dtype_are_those_that_keras_casts():
-    step = walk(CONFIG, Batch(2, helpers.lengths(CONFIG)))
+    step = walk(CONFIG, Batch(2, helpers.lengths(CONFIG)), "bfloat16")
     count = models.count(CONFIG, "mixed_bfloat16")
-    found = memory(count, training.Adafactor(), step, ALONE, "bfloat16")
+    found = memory(count, training.Adafactor(), step, ALONE, "float32")
     islands = "norm/", "/router/", "token_embedding/"
     cast = [w for w in count.weights if not any(i in w.path for i in islands)]
     assert found.copies == 2 * sum(w.total for w in cast)
+
+
+def test_weights_split_over_the_batchs_axis_are_brought_together():
+    split = Layout(
+        MeshShape.parse("data:4"), LayoutRules.parse("batch:data,d_model:data")
+    )
+    step = walk(CONFIG, Batch(4, helpers.lengths(CONFIG)))
+    count = models.count(CONFIG)
+    found = memory(count, training.Adafactor(), step, split, "float32")
+    # All that have a d_model, but the table, whose rows are only looked up.
+    used = [w for w in count.weights if "d_model" in w.dims]
+    used = [w for w in used if w.path != "token_embedding/embedding"]
+    assert found.copies == 4 * sum(w.total for w in used)
 
 
 def test_weights_and_slots_lie_in_parts():
