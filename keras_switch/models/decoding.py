@@ -5,10 +5,12 @@ Axes: B batch, L length.
 
 import contextlib
 
+import keras_hub
 from keras import ops
 
 from keras_switch.dispatch import DroplessDispatch
 from keras_switch.layers import SwitchFeedForward
+from keras_switch.partitioning import constrain, on_mesh
 
 
 def sparse_layers(model) -> list:
@@ -50,16 +52,21 @@ def generated(model, token_ids, prompt_mask, cache, stop_token_ids):
         stop_token_ids: ids that end a sequence, or `None`.
     """
     _, hidden, cache = model._decode(token_ids, cache, 0)
-    token_ids = model.sampler(
-        next=lambda *state: next_token(model._decode, *state),
-        prompt=token_ids,
-        cache=cache,
-        index=ops.min(ops.sum(ops.cast(prompt_mask, "int32"), axis=-1)),
-        mask=prompt_mask,
-        stop_token_ids=stop_token_ids,
-        hidden_states=hidden,
-        model=model,
-    )
+    index = ops.min(ops.sum(ops.cast(prompt_mask, "int32"), axis=-1))
+    if on_mesh():
+        state = index, token_ids, cache
+        token_ids = _greedy_on_mesh(model, prompt_mask, stop_token_ids, *state)
+    else:
+        token_ids = model.sampler(
+            next=lambda *state: next_token(model._decode, *state),
+            prompt=token_ids,
+            cache=cache,
+            index=index,
+            mask=prompt_mask,
+            stop_token_ids=stop_token_ids,
+            hidden_states=hidden,
+            model=model,
+        )
     return token_ids, generated_mask(token_ids, prompt_mask, stop_token_ids)
 
 
@@ -94,3 +101,39 @@ def generated_mask(token_ids, prompt_mask, stop_token_ids):
     stops = ops.cast(ops.logical_and(stops, ops.logical_not(prompt_mask)), "int32")
     before = ops.cumsum(stops, axis=-1) - stops
     return ops.equal(before, 0)
+
+
+def _greedy_on_mesh(model, prompt_mask, stop_token_ids, index, token_ids, cache):
+    """Returns the tokens that `GreedySampler` gives, `(B, L)`.
+
+    Samplers write tokens in place, which DTensor cannot split: here every place
+    chooses whether it is the one to be written.
+    """
+    if type(model.sampler) is not keras_hub.samplers.GreedySampler:
+        raise ValueError(
+            f"{model.name!r} is on the mesh {str(model.mesh)!r}, where generate is "
+            f"greedy only, but its sampler is {type(model.sampler).__name__}: compile "
+            "it with sampler='greedy', or generate with the copy on one device that "
+            "`model.off_mesh()` returns."
+        )
+    positions = ops.arange(token_ids.shape[1], dtype="int32")
+
+    def unfinished(index, token_ids, cache):
+        more = index < token_ids.shape[1]
+        if stop_token_ids is None:
+            return more
+        counts = generated_mask(token_ids, prompt_mask, stop_token_ids)
+        return ops.logical_and(more, ops.any(ops.all(counts, axis=-1)))
+
+    def step(index, token_ids, cache):
+        last = ops.cast(ops.equal(positions, index - 1), "int32")
+        last = ops.sum(token_ids * last, axis=-1, keepdims=True)
+        logits, _, cache = model._decode(last, cache, index - 1)
+        chosen = ops.cast(ops.argmax(logits, axis=-1), "int32")  # (B, 1)
+        free = ops.logical_not(prompt_mask)
+        here = ops.logical_and(ops.equal(positions, index), free)
+        token_ids = ops.where(here, chosen, token_ids)
+        return index + 1, constrain(token_ids, "batch", "length"), cache
+
+    state = index, constrain(token_ids, "batch", "length"), cache
+    return ops.while_loop(unfinished, step, state)[1]
