@@ -3,12 +3,12 @@
 Sizes in bytes, rates in operations or bytes a second. `Torus` and `Nodes` answer one
 question: how long a collective takes along one axis of a mesh.
 
-The numbers of a chip are those of its vendor's page: "TPU v3", "TPU v4", "TPU v5e", "TPU
-v5p" and "TPU v6e" of Google Cloud's documentation, NVIDIA's datasheets of the A100 80GB
-SXM, H100 SXM and H200 SXM. Google's pages give an interconnect as bytes a second of all
-links, both ways; that of v5e has printed 819 GB/s and 800 GiB/s for the same memory,
-that of v6e 1,600 and 1,640 GB/s. NVIDIA prints products of matrices with half of their
-numbers 0: here they are halved.
+The numbers of a chip are those of its vendor's page: "TPU v3", "TPU v4", "TPU v5e",
+"TPU v5p" and "TPU v6e" of Google Cloud's documentation, and NVIDIA's datasheets of the
+A100 80GB SXM, H100 SXM and H200 SXM. Google's pages give an interconnect as bytes a
+second of all links, both ways; that of v5e has printed 819 GB/s and 800 GiB/s for the
+same memory, that of v6e 1,600 and 1,640 GB/s. NVIDIA prints products of matrices with
+half of their numbers 0: here they are halved.
 """
 
 import dataclasses
