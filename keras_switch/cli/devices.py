@@ -20,9 +20,11 @@ def start(config: Config, command: str):
 
     Raises:
         ConfigError: if there is no such mesh, or several processes and no mesh.
+        ValueError: if the environment is wrong.
     """
     if command not in WITH_MESH:
         return
+    environment.check()
     call = next(gin_calls.calls(config, gin_names.COMMANDS[command]))
     binding = call.bindings.get("mesh_shape")
     shape = binding and gin_calls.resolved(binding.value, config)
@@ -33,12 +35,12 @@ def start(config: Config, command: str):
 
 
 def _start(shape):
-    if shape is not None:
-        devices.start(MeshShape.parse(shape))
-        return
-    environment.check()
     several = environment.num_processes()
-    if several > 1:
+    if shape is not None:
+        if several > 1:
+            print(f"Waiting for all {several} processes to start.", flush=True)
+        devices.start(MeshShape.parse(shape))
+    elif several > 1:
         raise ValueError(
             f"{environment.JOBS} names {several} processes, but there is no mesh for "
             "them to share: say its shape (--mesh_shape=data:8, or a file of layouts/)."
