@@ -1,9 +1,18 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers_partitioning import on_devices
 from tensorflow.experimental import dtensor
 
-from keras_switch.partitioning.clients import ALONE, ProcessLost, Share, share
+from keras_switch.partitioning import Mesh
+from keras_switch.partitioning.clients import (
+    ALONE,
+    Alone,
+    ProcessLost,
+    Share,
+    Together,
+    share,
+)
 
 
 def mesh_of(client, each, **axes):
@@ -43,4 +52,27 @@ def test_one_process_agrees_with_itself():
     assert not ALONE.differ(3)
     with pytest.raises(tf.errors.UnavailableError), ALONE.watched():
         raise tf.errors.UnavailableError(None, None, "no other process is to blame")
-    assert issubclass(ProcessLost, RuntimeError)
+
+
+def test_the_end_of_another_process_is_told_as_such():
+    together = Together.__new__(Together)
+    together.number, together.index = 2, 1
+    for error in (tf.errors.UnavailableError, tf.errors.CancelledError):
+        lost = pytest.raises(ProcessLost, match=r"1 of 2 lost .* \(socket closed\)")
+        with lost, together.watched():
+            raise error(None, None, "socket closed\nsomewhere")
+    with pytest.raises(tf.errors.ResourceExhaustedError), together.watched():
+        raise tf.errors.ResourceExhaustedError(None, None, "its own fault")
+
+
+@on_devices
+def test_rows_that_processes_cannot_share_evenly_are_an_error():
+    from keras_switch.partitioning.traced import split
+
+    class Half(Alone):
+        share = Share(0, 2)
+
+    mesh = Mesh("data:4", "batch:data")
+    mesh.clients = Half()
+    with pytest.raises(ValueError, match=r"2 processes feed 3 rows.*multiple of 2"):
+        split(mesh, np.ones((3, 2)))

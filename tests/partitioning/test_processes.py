@@ -16,9 +16,8 @@ MESH = "--mesh_shape=data:4", "--layout_rules=batch:data,experts:data"
 CHANGES = {
     "Sparse.num_experts": 4,
     "TRAIN_STEPS": STEPS,
-    "RunConfig.log_every": 2,
     "EVAL_EVERY": STEPS,
-    "SAVE_EVERY": 5,
+    "SAVE_EVERY": 4,
 }
 
 
@@ -97,25 +96,37 @@ def test_four_processes_make_the_run_of_one_and_the_first_tells(alone, tmp_path)
     assert len([*folder.glob("*-of-4.index")]) == 4
 
 
+def wait(condition, seconds=150):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 @pytest.mark.slow
 def test_a_run_that_loses_a_process_ends_and_goes_on_with_the_same_command(
     alone, tmp_path
 ):
-    launched = Launched(tmp_path, 2)
-    first = tmp_path / "run" / "checkpoints" / "ckpt-5.index"
-    end = time.monotonic() + 150
-    while not first.exists() and time.monotonic() < end:
-        time.sleep(0.02)
-    launched.processes[1].send_signal(signal.SIGKILL)
-    assert launched.codes(60) == [75, -signal.SIGKILL], launched.text(0)[-3000:]
-    told = launched.text(0)
+    run = tmp_path / "run"
+    killed = Launched(tmp_path, 2)
+    wait((run / "checkpoints" / "ckpt-4.index").exists)
+    killed.processes[1].send_signal(signal.SIGKILL)
+    assert killed.codes(60) == [75, -signal.SIGKILL], killed.text(0)[-3000:]
+    told = killed.text(0)
     assert "Process 0 of 2 lost another one, which ended or cannot be reached" in told
     assert "is saved. Start all processes again with the same command" in told
     assert "Traceback" not in told
-    steps = [r["step"] for r in records(tmp_path / "run")]
-    assert steps and steps[-1] < STEPS
 
-    launched = Launched(tmp_path, 2)
-    assert launched.codes() == [0, 0], launched.text(0)[-3000:]
-    assert "Going on from step" in launched.text(0)
-    assert_same_run(tmp_path / "run", alone)
+    # The same command goes on. A signal to one process then stops both, at one step.
+    stopped = Launched(tmp_path, 2)
+    wait(lambda: "Going on from step" in stopped.text(0))
+    wait(lambda: stopped.text(0).count("train step") > 2)
+    stopped.processes[1].send_signal(signal.SIGTERM)
+    assert stopped.codes() == [130, 130], stopped.text(0)[-3000:]
+    assert "Stopped after step" in stopped.text(0)
+    assert records(run)[-1]["step"] < STEPS
+
+    # One process goes on where two stopped, and ends where one would have ended.
+    last = Launched(tmp_path, 1)
+    assert last.codes() == [0], last.text(0)[-3000:]
+    assert_same_run(run, alone)

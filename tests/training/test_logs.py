@@ -87,3 +87,16 @@ def test_tensorboard_holds_scalars_loads_and_their_picture(tmp_path):
     assert value.step == 2
     assert float(tf.make_ndarray(value.tensor_proto)) == 1.25
     assert (tmp_path / "eval").is_dir()
+
+
+def test_of_several_processes_the_first_writes_and_the_others_read(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    first, other = logs.JsonLines(file), logs.JsonLines(file)
+    first.on_record(run(), record(2))
+    at = run(step=3)
+    at.clients = types.SimpleNamespace(is_first=False)
+    other.on_start(at)
+    other.on_record(at, record(4))
+    assert [r.step for r in at.history.records] == [2]
+    assert [r.step for r in logs.read_records(file)] == [2]
+    assert logs.Progress.only_first and logs.TensorBoard.only_first
