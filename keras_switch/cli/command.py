@@ -14,7 +14,11 @@ from keras_switch.cli.gin_files import Config
 # Gin files of a command when the command line names none.
 DEFAULT_FILES = {"eval": ["runs/eval.gin"], "demo": ["runs/demo.gin"]}
 # Those of a command that come before the ones that the command line names.
-FIRST_FILES = {"plan": ["runs/plan.gin"], "train": ["runs/train.gin"]}
+FIRST_FILES = {
+    **{"plan": ["runs/plan.gin"], "train": ["runs/train.gin"]},
+    **{"convert": ["runs/convert.gin"], "upcycle": ["runs/upcycle.gin"]},
+    "prune-experts": ["runs/prune_experts.gin"],
+}
 # Commands with a folder of their own; eval writes into that of another run.
 WITH_FOLDER = ("train", "demo")
 SAVED = "config.gin"

@@ -7,6 +7,9 @@ COMMANDS = {
     "train": "train a model; the same command goes on where a run stopped",
     "eval": "evaluate a checkpoint of a run on a split",
     "plan": "tell memory, messages and time of a training step, without running it",
+    "convert": "bring a published checkpoint in, or ours out",
+    "upcycle": "make a sparse model of a dense checkpoint",
+    "prune-experts": "keep or merge the experts that a data set uses",
     "demo": "train a sparse and a dense model on the same text and compare them",
 }
 
@@ -31,6 +34,12 @@ MACROS = {
     "batch_size": "sequences of a step over all devices",
     "chip": "for plan: tpu_v4, h100, ...",
     "json": "for plan: file to write the plan to, - for the terminal alone",
+    "source": "checkpoint to read: hf://organization/name, or a folder",
+    "target": "new folder to write",
+    "target_format": "for convert: preset, hugging_face or t5x",
+    "gin_config": "for convert: config of the run that the checkpoint is of",
+    "vocabulary": "for convert: SentencePiece model of the checkpoint",
+    "num_experts": "for upcycle and prune-experts: experts of a layer afterwards",
 }
 
 
@@ -89,7 +98,7 @@ def _macros(rest):
 
 
 def _parser():
-    commands = "\n".join(f"  {name:6} {text}" for name, text in COMMANDS.items())
+    commands = "\n".join(f"  {name:13} {text}" for name, text in COMMANDS.items())
     parser = argparse.ArgumentParser(
         "keras-switch",
         description=f"Switch Transformers, configured by gin files.\n\n{commands}",

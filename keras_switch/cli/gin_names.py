@@ -11,14 +11,19 @@ import gin
 import keras
 
 from keras_switch import data, dispatch, models, routing, training
+from keras_switch.cli.convert import convert, prune_experts, upcycle
 from keras_switch.cli.demo import demo
 from keras_switch.cli.evaluate import evaluate
 from keras_switch.cli.plan import plan
 from keras_switch.cli.run_config import RunConfig
 from keras_switch.cli.train import train
+from keras_switch.convert import KeepUsed, MergeSimilar
 
 # What each word of the command line calls.
-COMMANDS = {"train": "train", "eval": "evaluate", "demo": "demo", "plan": "plan"}
+COMMANDS = {
+    **{"train": "train", "eval": "evaluate", "demo": "demo", "plan": "plan"},
+    **{"convert": "convert", "upcycle": "upcycle", "prune-experts": "prune_experts"},
+}
 
 OURS = (
     # Models and their parts.
@@ -49,6 +54,8 @@ OURS = (
     *(training.TokenCrossEntropy, RunConfig),
     # Data.
     *(data.DataConfig, data.embedded_vocabulary, data.vocabulary),
+    # Pruning.
+    *(KeepUsed, MergeSimilar),
 )
 KERAS = (
     *(keras.optimizers.AdamW, keras.optimizers.Adam, keras.optimizers.SGD),
@@ -71,7 +78,8 @@ def register():
     for module, things in (("keras_switch", OURS), ("keras", KERAS)):
         for thing in things:
             gin.external_configurable(thing, name=thing.__name__, module=module)
-    for command in (train, evaluate, demo, plan):
+    conversions = (convert, upcycle, prune_experts)
+    for command in (train, evaluate, demo, plan, *conversions):
         gin.external_configurable(
             deferred(command), name=command.__name__, module="keras_switch"
         )

@@ -127,7 +127,7 @@ def _flaxformer_gin(config, notes):
         f"{stack.upper()}_SPARSE_LAYOUT = %moe_enums.LayerLayout.{layout}"
         for stack, (layout, _) in layouts.items()
     ]
-    return "\n".join([*lines, *_bindings(config, policy)]) + "\n"
+    return "\n".join([*lines, *_bindings(config)]) + "\n"
 
 
 _IMPORTS = """\
@@ -169,12 +169,18 @@ def _routing_macros(config, policy, notes):
         "JITTER_NOISE": exploration.eps
         if isinstance(exploration, InputJitter)
         else 0.0,
-        "AUX_LOSS_FACTOR": getattr(policy, "balance_loss_weight", 0.0) * share,
+        "AUX_LOSS_FACTOR": _balance(config) * share,
         "ROUTER_Z_LOSS_FACTOR": policy.z_loss_weight * share,
     }
 
 
-def _bindings(config, policy):
+def _balance(config):
+    """Returns the weight of the balance loss; experts that choose have none."""
+    policies = [config.routing(stack) for stack in config.stacks]
+    return max(getattr(policy, "balance_loss_weight", 0.0) for policy in policies)
+
+
+def _bindings(config):
     activations, position = _activations(config), config.position
     yield f"dense.MlpBlock.activations = {activations!r}"
     yield f"expert/dense.MlpBlock.activations = {activations!r}"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 _HEADS = ("heads", "kv_heads")
+_BLOCK = 1 << 24  # bytes read at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +76,9 @@ class Table:
             if found is None:
                 continue
             fields = found.groupdict()
-            stack, i = fields.get("stack"), int(fields.get("i") or 0)
-            scopes = {**fields, **(self.scopes(stack, i) if stack else {})}
+            of_block = "i" in fields
+            own = self.scopes(fields["stack"], int(fields["i"])) if of_block else {}
+            scopes = {**fields, **own}
             layer = scopes.pop("layer", None)
             split = "{e}" in row.theirs
             experts = range(weight.shape[0]) if split else (None,)
@@ -131,12 +133,17 @@ class Match:
         """
         where = _spans(where, self.weight.shape)
         sizes = [stop - start for start, stop in where]
-        if not self.split:
-            return self._read(source, self.names[0], where).reshape(sizes).astype(dtype)
         result = np.empty(sizes, dtype)
-        for at, expert in enumerate(range(*where[0])):
-            piece = self._read(source, self.names[expert], where[1:])
-            result[at] = piece.reshape(sizes[1:])
+        if self.split:
+            for at, expert in enumerate(range(*where[0])):
+                result[at] = self._read(source, self.names[expert], where[1:])
+            return result
+        start, stop = where[0]
+        step = max(1, _BLOCK * sizes[0] // max(1, result.nbytes))
+        for at in range(start, stop, step):  # not whole: it would be there twice
+            end = min(at + step, stop)
+            part = self._read(source, self.names[0], [(at, end), *where[1:]])
+            result[at - start : end - start] = part
         return result
 
     def pieces(self, value):

@@ -4,6 +4,8 @@ import pathlib
 
 import keras
 import keras_hub
+import numpy as np
+from keras import ops
 
 from keras_switch.models.backbone import SwitchBackbone
 
@@ -61,6 +63,26 @@ class SwitchTokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
     def load_assets(self, dir_path):
         # KerasHub would leave the file open.
         self.set_proto((pathlib.Path(dir_path) / self.file_assets[0]).read_bytes())
+
+    def detokenize(self, inputs, *args, **kwargs):
+        # A token table has more rows than there are pieces: it is rounded up to 128s.
+        return super().detokenize(self._known(inputs), *args, **kwargs)
+
+    def _known(self, ids):
+        """Returns ids with the unknown token in place of those that have no piece."""
+        if isinstance(ids, list | tuple):
+            return [self._known(row) for row in ids]
+        if isinstance(ids, int | np.integer | np.ndarray):
+            known = np.where(ids < self.vocabulary_size(), ids, self._unk_token_id)
+            return known if isinstance(ids, np.ndarray) else int(known)
+        if hasattr(ids, "with_values"):  # a ragged tensor
+            return ids.with_values(self._known(ids.values))
+        if type(ids).__module__.startswith("tensorflow"):
+            import tensorflow as tf
+
+            unknown = tf.cast(self._unk_token_id, ids.dtype)
+            return tf.where(ids < self.vocabulary_size(), ids, unknown)
+        return self._known(ops.convert_to_numpy(ids))
 
     @property
     def num_sentinels(self) -> int:

@@ -143,17 +143,18 @@ def memory(what):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_above_the_model_is_one_tensor():
-    stack = [layers.GatedExperts(8, 512, name=f"layer_{n}") for n in range(2)]
+def test_memory_above_the_model_is_one_weight_and_its_copy():
+    stack = [layers.GatedExperts(8, 768, name=f"layer_{n}") for n in range(2)]
     for layer in stack:
-        layer.build((None, None, 512))
+        layer.build((None, None, 768))
     weights = [weight for layer in stack for weight in layer.weights]
     names = [f"{e}/{weight.path}" for e in range(8) for weight in weights]
     rows = tuple(Row(weight.path, f"{{e}}/{weight.path}") for weight in weights)
-    size = 8 * 512 * 512 * 4  # of each of the six weights
+    size = 8 * 768 * 768 * 4  # of each of the six weights
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = memory("VmRSS")
-    engine.load(weights, Generated(names, (512, 512)), Table("test", rows))
-    # A stack of experts, one expert on its way into it, and what Python needs.
-    assert memory("VmHWM") - before < 2 * size
+    engine.load(weights, Generated(names, (768, 768)), Table("test", rows))
+    # One weight, which is there twice while TensorFlow copies it, and small change. All
+    # six at once would be twice as much and more.
+    assert memory("VmHWM") - before < 2.7 * size
     assert all((np.array(weight) == 1).all() for weight in weights)

@@ -137,7 +137,7 @@ def test_every_bad_setting_is_told_at_once():
         ({"sparse": models.Sparse(4, routing=TopK(2))}, r"Switch\(\) alone"),
         (
             {"sparse": models.Sparse(4, placement=models.Even())},
-            r"sparse layers \(0,\)",
+            "sparse layers",
         ),
     ],
 )
@@ -280,7 +280,7 @@ def test_a_config_that_does_not_fit_is_refused(folder, changes, message):
 
 def test_a_folder_without_weights_says_what_it_needs(folder):
     (folder / "model.safetensors").unlink()
-    with pytest.raises(convert.ConversionError, match="neither model.safetensors nor"):
+    with pytest.raises(convert.ConversionError, match="has neither model"):
         models.SwitchSeq2SeqLM.from_preset(folder)
 
 
@@ -292,9 +292,7 @@ def test_from_preset_reads_a_folder_in_the_dtype_asked_for(made):
     table = backbone.token_embedding.embedding
     assert keras.backend.standardize_dtype(table.dtype) == "bfloat16"
     wanted = np.array(model.weights[0]).astype(ml_dtypes.bfloat16)
-    np.testing.assert_array_equal(
-        np.array(table).astype("float32"), wanted.astype("f4")
-    )
+    np.testing.assert_array_equal(np.array(table), wanted)
     fresh = models.SwitchSeq2SeqLM.from_preset(folder, load_weights=False)
     assert convert.checksums(fresh) != convert.checksums(model)
     with pytest.raises(ValueError, match="architecture 'decoder-only'"):

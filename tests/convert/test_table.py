@@ -34,8 +34,7 @@ WO = weight(
 def test_names_follow_from_paths():
     assert PLAIN.match(QUERY).names == ("encoder.2.q",)
     assert PLAIN.match(OUTPUT).names == ("encoder[2].o",)
-    names = ("decoder[1].0.wi", "decoder[1].1.wi", "decoder[1].2.wi", "decoder[1].3.wi")
-    assert PLAIN.match(WI).names == names
+    assert PLAIN.match(WI).names == tuple(f"decoder[1].{e}.wi" for e in range(4))
     assert PLAIN.match(
         weight("encoder/block_1/decoder_1/experts/wi", (4, 5, 6), ())
     ) is (None)

@@ -75,6 +75,19 @@ def test_a_vocabulary_that_numbers_otherwise_is_refused():
         models.SwitchTokenizer(model.getvalue())
 
 
+def test_ids_without_a_piece_are_unknown_ones(tokenizer):
+    import tensorflow as tf
+
+    fox, last = tokenizer("the fox"), tokenizer.vocabulary_size()
+    ids = [*(int(i) for i in fox), last, last + 20]
+    wanted = tokenizer.detokenize([*ids[:-2], 2, 2])
+    for form in (ids, np.array(ids), tf.constant(ids), tuple(ids)):
+        assert tokenizer.detokenize(form) == wanted
+    assert tokenizer.detokenize([ids, ids[:2]])[0] == wanted
+    ragged = tf.ragged.constant([ids, ids[:2]])
+    assert tokenizer.detokenize(ragged)[0] == wanted
+
+
 def test_a_pair_of_texts_becomes_t5s_inputs_and_targets(tokenizer):
     preprocessor = models.SwitchSeq2SeqLMPreprocessor(tokenizer, 12, 8)
     x, y, weights = preprocessor(
