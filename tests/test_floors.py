@@ -118,6 +118,47 @@ def test_the_rule_about_new_axes_tells_good_from_bad(code, fine):
     assert spelled_out(ast.parse(code).body[0].value.slice) is fine
 
 
+ON_MESHES = ("dispatch", "layers", "models", "routing")
+
+
+@pytest.mark.parametrize(
+    "file", [f for f in FILES if f.relative_to(ROOT).parts[0] in ON_MESHES], ids=name
+)
+def test_axes_after_an_integer_index_are_spelled_out(file):
+    # `x[:, 0]` leaves out trailing axes: of a DTensor split along one of them, wrong.
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple):
+            assert whole_after_integers(node.slice.elts), (
+                f"{name(file)}:{node.lineno}: {ast.unparse(node)}: write "
+                "keras.ops.unstack(x, axis=axis)[i], or x[..., i]"
+            )
+
+
+def whole_after_integers(parts):
+    """Returns whether an index ends with a slice, or starts with `...`."""
+    first = isinstance(parts[0], ast.Constant) and parts[0].value is Ellipsis
+    last = parts[-1]
+    adds = isinstance(last, ast.Constant) and last.value is None
+    slices = any(isinstance(part, ast.Slice) for part in parts)
+    return first or adds or isinstance(last, ast.Slice) or not slices
+
+
+@pytest.mark.parametrize(
+    ("code", "fine"),
+    [
+        ("x[:, 0]", False),
+        ("x[:, -1]", False),
+        ("x[:, i]", False),
+        ("x[:, 0, ...]", False),
+        ("x[..., 0]", True),
+        ("x[:, 1:]", True),
+        ("dict[str, int]", True),
+    ],
+)
+def test_the_rule_about_integers_tells_good_from_bad(code, fine):
+    assert whole_after_integers(ast.parse(code).body[0].value.slice.elts) is fine
+
+
 def test_files_are_short(record_testsuite_property):
     lines = {name(file): len(file.read_text().splitlines()) for file in FILES}
     record_testsuite_property(

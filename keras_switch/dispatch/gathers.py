@@ -66,7 +66,7 @@ def sum_rows(rows, weight, choice, row, crowded=False):
     if crowded:
         y = _sum_sorted(rows, weight, choice, row)
     elif row.shape[1] == 1:
-        y = ops.cast(ops.take(rows, row[:, 0], axis=0), "float32") * weight
+        y = ops.cast(ops.take(rows, row[..., 0], axis=0), "float32") * weight
     else:
         picked = ops.cast(ops.take(rows, row, axis=0), "float32")  # (T, K, D)
         y = ops.sum(picked * weight[..., None], axis=1)

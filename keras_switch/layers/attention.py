@@ -121,7 +121,7 @@ class Attention(Layer):
             bias: `(1, H, Q, Kl)`.
         """
         query = self._heads(ops.cast(x, self.compute_dtype), self.query)
-        return self._attend(query, cache[:, 0], cache[:, 1], mask, bias)
+        return self._attend(query, *ops.unstack(cache, axis=1), mask, bias)
 
     def step(self, x, cache, index, mask=None, bias=None):
         """Attends from the next tokens to themselves and those in the cache.
@@ -144,7 +144,8 @@ class Attention(Layer):
             query, key = self.rotary(query, positions), self.rotary(key, positions)
         new = ops.stack([key, self._heads(x, self.value)], axis=1)
         cache = _written(cache, new, index)
-        return self._attend(query, cache[:, 0], cache[:, 1], mask, bias), cache
+        # cache[:, 0] is wrong on a mesh: docs/upstream/integer_index.md.
+        return self._attend(query, *ops.unstack(cache, axis=1), mask, bias), cache
 
     def _heads(self, x, kernel):
         """Returns `x` `(B, L, D)` as `(B, L, heads, d_kv)`."""
