@@ -93,7 +93,10 @@ class Together(Alone):
     def poll(self, flag):
         with self.watched():
             before, self._polled = self._polled, self._sent(flag)
-            return before is not None and bool(full(before))
+            answer = before is not None and bool(full(before))
+        if answer:
+            self._polled = None  # it has been heard: not again in another run
+        return answer
 
     def differ(self, number):
         return self._greatest(number) != -self._greatest(-number)

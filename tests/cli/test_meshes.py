@@ -29,6 +29,7 @@ def check_train_and_eval(folder):
     assert losses == pytest.approx([wanted] * 3, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_on_a_mesh_is_the_run_of_one_device_and_is_evaluated_anywhere(tmp_path):
     check_train_and_eval(folder=str(tmp_path))
 

@@ -125,6 +125,7 @@ def language_model(remat=False):
     return made
 
 
+@pytest.mark.slow
 @on_devices
 def test_seqio_batches_and_recomputed_blocks_train_like_one_device():
     import helpers_cli_tasks  # noqa: F401, registers the task
