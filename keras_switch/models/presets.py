@@ -103,10 +103,7 @@ _TINY = _sized(_TINY_T5, 64, 64, 32, 2, 2)
 # Sequences are short: groups of several lose fewer tokens than one group each. So short
 # a run learns more without jitter.
 _TINY_SPARSE = Sparse(
-    8,
-    placement=AllLayers(),
-    routing=Switch(exploration=Argmax()),
-    groups=FixedGroups(4096),
+    8, routing=Switch(exploration=Argmax()), groups=FixedGroups(4096)
 )
 _PALM = ModelConfig(
     vocab_size=256_000,
@@ -233,10 +230,10 @@ _ROWS = {
         _PALM_PAPER,
     ),
     "t5_tiny": (_TINY, 263_040, "ours: the dense twin of switch_tiny"),
-    "switch_tiny": (_with(_TINY, _TINY_SPARSE), 494_464, "ours: trains on a laptop"),
+    "switch_tiny": (_with(_TINY, _TINY_SPARSE), 378_752, "ours: trains on a laptop"),
     "switch_lm_tiny": (
         _with(_TINY, _TINY_SPARSE, architecture=DECODER_ONLY),
-        296_320,
+        238_464,
         "ours: the decoder of switch_tiny as a language model",
     ),
 }
