@@ -102,9 +102,7 @@ _TINY_T5 = ModelConfig(vocab_size=1024, num_sentinels=100, tie_embeddings=False)
 _TINY = _sized(_TINY_T5, 64, 64, 32, 2, 2)
 # Sequences are short: groups of several lose fewer tokens than one group each. So short
 # a run learns more without jitter.
-_TINY_SPARSE = Sparse(
-    8, routing=Switch(exploration=Argmax()), groups=FixedGroups(4096)
-)
+_TINY_SPARSE = Sparse(8, routing=Switch(exploration=Argmax()), groups=FixedGroups(4096))
 _PALM = ModelConfig(
     vocab_size=256_000,
     architecture=DECODER_ONLY,
