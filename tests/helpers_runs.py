@@ -14,6 +14,7 @@ VALUES = {
     "ModelConfig.num_heads": 2,
     "ModelConfig.num_layers": 1,
     "Sparse.num_experts": 2,
+    "Sparse.placement": "@AllLayers()",
     "Switch.exploration": "@Argmax()",
     "RunConfig.log_every": 1,
     "MODULES": "['helpers_cli_tasks']",
