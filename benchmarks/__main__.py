@@ -3,5 +3,5 @@
 import subprocess
 import sys
 
-for name in ("imports", "layer", "step"):
+for name in ("imports", "layer", "step", "mesh"):
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
