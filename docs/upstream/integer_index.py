@@ -8,7 +8,7 @@ tf.config.set_logical_device_configuration(
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
 mesh = dtensor.create_mesh([("model", 2)], devices=["CPU:0", "CPU:1"])
-whole = tf.reshape(tf.range(8), (1, 2, 4))
+whole = tf.reshape(tf.range(8.0), (1, 2, 4))
 layout = dtensor.Layout(["unsharded", "unsharded", "model"], mesh)
 x = dtensor.pack([whole[:, :, :2], whole[:, :, 2:]], layout)
 
