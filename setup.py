@@ -31,7 +31,7 @@ EXTRAS = {
         "scikit-learn",
     ],
     # Checkpoints of others: safetensors for Hugging Face's, the rest for T5X's.
-    "convert": ["safetensors>=0.5,<1", "tensorstore>=0.1.60,<0.2", "msgpack>=1,<2"],
+    "convert": ["safetensors>=0.8,<1", "tensorstore>=0.1.80,<0.2", "msgpack>=1,<2"],
     "plot": ["matplotlib"],
     "serving": ["tensorflow-serving-api"],
 }

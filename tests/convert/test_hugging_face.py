@@ -403,3 +403,12 @@ def test_tensors_of_other_types_are_read_as_they_are(tmp_path):
     np.testing.assert_array_equal(
         source.read("a", (slice(1, 2), slice(0, 2))), [[3.0, 4.0]]
     )
+
+
+def test_halves_are_read_from_their_file_and_cast(made, folder):
+    file = folder / "model.safetensors"
+    halves = {k: v.astype(ml_dtypes.bfloat16) for k, v in load_file(file).items()}
+    save_file(halves, file)
+    weights = hugging_face.read(folder).model.weights
+    wanted = halves["shared.weight"].astype("float32")
+    np.testing.assert_array_equal(weights[0], wanted)
