@@ -7,6 +7,7 @@ are read by a shell there, as they are after `ssh`.
 
 import os
 import pathlib
+import signal
 import subprocess
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -64,6 +65,20 @@ class Machines:
             capture_output=True,
             text=True,
             timeout=120,
+        )
+
+    def start(self, verb, *words, **settings):
+        """Returns the running launch, as a terminal starts it: Ctrl-C reaches it.
+
+        Tests that run in the background ignore Ctrl-C, and bash cannot undo that.
+        """
+        return subprocess.Popen(
+            self.command(verb, *words, **settings),
+            env=self.environment,
+            cwd=self.folder,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def calls(self, program):

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import time
 
 import helpers_tpu_scripts as helpers
@@ -122,14 +121,7 @@ def wait_for(machines, text, workers=(0, 1)):
 
 def start(machines, verb="train"):
     settings = {"backend": "local", "program": machines.program, "stop_seconds": 5}
-    command = machines.command(verb, "--", "--model_dir=m", **settings)
-    return subprocess.Popen(
-        command,
-        env=machines.environment,
-        cwd=machines.folder,
-        text=True,
-        stderr=subprocess.PIPE,
-    )
+    return machines.start(verb, "--", "--model_dir=m", **settings)
 
 
 def test_ctrl_c_lets_the_processes_save_and_stops_them(tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 
 import helpers_tpu_scripts as helpers
 import pytest
@@ -117,14 +116,8 @@ def test_training_without_setup_says_so(tmp_path):
 def test_ctrl_c_leaves_the_workers_of_other_machines_alone(ready):
     machines = ready("import time\nprint('step 1', flush=True)\ntime.sleep(100)")
     how = {"backend": "ssh", "hosts": "a,me@b", "poll_seconds": 1}
-    running = subprocess.Popen(
-        machines.command("train", "--", "--model_dir=/m", **how),
-        env=machines.environment,
-        cwd=machines.folder,
-        text=True,
-        stderr=subprocess.PIPE,
-    )
-    assert "step 1" in running.stderr.readline()
+    running = machines.start("train", "--", "--model_dir=/m", **how)
+    assert any("step 1" in line for line in running.stderr)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130

@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 import time
 
@@ -45,13 +44,8 @@ sys.exit(main())
 def start(machines):
     settings = {"backend": "local", "workers": 2, "virtual_devices": 1}
     settings |= {"program": machines.program, "stop_seconds": 20}
-    return subprocess.Popen(
-        machines.command("train", "--", *WORDS, **settings),
-        env=machines.environment | {"PYTHONPATH": str(helpers.ROOT / "tests")},
-        cwd=machines.folder,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    machines.environment["PYTHONPATH"] = str(helpers.ROOT / "tests")
+    return machines.start("train", "--", *WORDS, **settings)
 
 
 def kill_after_checkpoint(machines, launcher, worker):
