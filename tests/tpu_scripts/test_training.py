@@ -26,6 +26,7 @@ VALUES = {
     "ModelConfig.d_ff": 16,
     "ModelConfig.num_layers": 1,
     "Sparse.num_experts": 2,
+    "Sparse.placement": "@AllLayers()",
 }
 WORDS = [
     "--gin_file=models/switch_tiny.gin",
