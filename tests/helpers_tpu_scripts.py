@@ -70,15 +70,16 @@ class Machines:
     def start(self, verb, *words, **settings):
         """Returns the running launch, as a terminal starts it: Ctrl-C reaches it.
 
-        Tests that run in the background ignore Ctrl-C, and bash cannot undo that.
+        Tests that run in the background ignore Ctrl-C, and bash cannot undo that; what
+        has a handler here starts with the default there.
         """
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         return subprocess.Popen(
             self.command(verb, *words, **settings),
             env=self.environment,
             cwd=self.folder,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def calls(self, program):

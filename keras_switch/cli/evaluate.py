@@ -5,13 +5,13 @@ import json
 import pathlib
 import time
 
-from keras_switch import data as pipelines
 from keras_switch import training
 from keras_switch.cli.building import language_model
-from keras_switch.cli.meshes import clients_of, mesh_of
+from keras_switch.cli.meshes import batches_for, mesh_of
 from keras_switch.cli.table import table
 from keras_switch.data import DataConfig
 from keras_switch.models import ModelConfig
+from keras_switch.partitioning.clients import clients_on
 from keras_switch.training import config_file, experts
 from keras_switch.training.batches import build
 
@@ -54,11 +54,10 @@ def evaluate(
     _check_folder(model_dir)
     config_file.check(model_dir, model)
     mesh = mesh_of(model, dtype, mesh_shape, layout_rules)
-    clients = clients_of(mesh)
+    clients = clients_on(mesh)
     with mesh or contextlib.nullcontext():
         network = language_model(model, dtype)
-    share = {"num_shards": clients.share.of, "shard": clients.share.index}
-    batches = pipelines.batches(data, model, **share)
+    batches = batches_for(data, model, clients)
     build(network, batches.element_spec)
     step = _restore(network, model_dir, model, checkpoint)
     experts.reset_experts(network)

@@ -1,8 +1,8 @@
-"""The mesh on which a command trains or evaluates."""
+"""The mesh on which a command trains or evaluates, and what each process feeds it."""
 
+from keras_switch import data as pipelines
 from keras_switch import models
 from keras_switch.partitioning import LayoutRules, Mesh, MeshShape
-from keras_switch.partitioning.clients import ALONE
 from keras_switch.planning import advice
 from keras_switch.planning.collectives import Layout
 
@@ -40,6 +40,13 @@ def mesh_of(model: models.ModelConfig, dtype, mesh_shape=None, layout_rules=None
     return Mesh(shape, rules)
 
 
-def clients_of(mesh):
-    """Returns the processes that share a mesh; this one alone without a mesh."""
-    return ALONE if mesh is None else mesh.clients
+def batches_for(data, model, clients):
+    """Returns the batches of this process; see `data.batches`.
+
+    Args:
+        data: `DataConfig`.
+        model: `ModelConfig`.
+        clients: the processes that share the mesh.
+    """
+    share = clients.share
+    return pipelines.batches(data, model, num_shards=share.of, shard=share.index)

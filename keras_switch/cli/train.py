@@ -5,13 +5,13 @@ import dataclasses
 
 import keras
 
-from keras_switch import data as pipelines
 from keras_switch import training
 from keras_switch.cli.building import language_model
-from keras_switch.cli.meshes import clients_of, mesh_of
+from keras_switch.cli.meshes import batches_for, mesh_of
 from keras_switch.cli.run_config import RunConfig
 from keras_switch.data import DataConfig
 from keras_switch.models import ModelConfig
+from keras_switch.partitioning.clients import clients_on
 from keras_switch.training import config_file
 
 
@@ -56,22 +56,21 @@ def train(
         CheckpointError: if `model_dir` belongs to another model.
     """
     mesh = mesh_of(model, dtype, mesh_shape, layout_rules)
-    clients = clients_of(mesh)
+    clients = clients_on(mesh)
     config_file.check(model_dir, model)
     if clients.is_first and save_config is not None:
         save_config(model_dir)
     if clients.is_first and mesh is not None:
         print(mesh.description(), flush=True)
     keras.utils.set_random_seed(seed)
-    share = {"num_shards": clients.share.of, "shard": clients.share.index}
     with mesh or contextlib.nullcontext():
         network = language_model(model, dtype)
     return training.train(
         network,
         optimizer,
         loss,
-        pipelines.batches(data, model, **share),
-        eval_data=eval_data and pipelines.batches(eval_data, model, **share),
+        batches_for(data, model, clients),
+        eval_data=eval_data and batches_for(eval_data, model, clients),
         model_dir=model_dir,
         config=model,
         **dataclasses.asdict(run),

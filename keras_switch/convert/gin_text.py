@@ -1,20 +1,16 @@
 """Gin files as data: what they bind, without importing or running what they name.
 
-An operative config is a record of a run by another library, which is not here. So gin
-itself cannot read it; its statements are Python literals with `@references` and
-`%macros`, and that is what is read here.
+An operative config is a record of a run by another library, which is not here. gin's
+own parser reads it; what gin would look up, `@references` and `%macros`, stays data.
 """
 
-import ast
 import dataclasses
-import io
 import pathlib
 import tokenize
 
-from keras_switch.convert.errors import ConversionError
+from gin import config_parser
 
-_LAYOUT = (tokenize.NL, tokenize.COMMENT, tokenize.ENCODING, tokenize.ENDMARKER)
-_MARK = "\0"
+from keras_switch.convert.errors import ConversionError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,17 +57,11 @@ class GinText:
             text: contents of a gin file.
             include: function of the name of a file that adds its bindings.
         """
-        header = None
-        for line in _lines(text, self.source):
-            if line.included is not None:
-                include(line.included)
-            elif line.block:
-                header = line.name
-            else:
-                inside = line.inside and header is not None
-                self._values[f"{header}.{line.name}" if inside else line.name] = (
-                    line.value
-                )
+        for statement in _statements(text, self.source):
+            if isinstance(statement, config_parser.IncludeStatement):
+                include(statement.filename)
+            elif isinstance(statement, config_parser.BindingStatement):
+                self._values[_name(statement)] = statement.value
 
     def names(self) -> tuple[str, ...]:
         """Returns the names of all bindings, as written."""
@@ -146,86 +136,31 @@ def read(path: pathlib.Path, known=None) -> GinText:
     return gin
 
 
+class _Delegate(config_parser.ParserDelegate):
+    """Keeps what a value refers to as data."""
+
+    def configurable_reference(self, scoped_configurable_name, evaluate):
+        return Reference(scoped_configurable_name + "()" * evaluate)
+
+    def macro(self, macro_name):
+        return Macro(macro_name)
+
+
+def _statements(text, source):
+    try:
+        yield from config_parser.ConfigParser(text, _Delegate())
+    except (SyntaxError, tokenize.TokenError, ValueError) as error:
+        raise ConversionError(f"{source} is no gin file: {error}") from error
+
+
+def _name(binding):
+    """Returns the name of a binding as it is written in one line."""
+    parameter = [binding.arg_name] if binding.arg_name else []
+    name = ".".join([binding.selector, *parameter])
+    return f"{binding.scope}/{name}" if binding.scope else name
+
+
 def _scoped(name):
     """Returns the scope of a binding and the words of its full name."""
     scope, _, full = name.rpartition("/")
     return scope, full.split(".")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Line:
-    name: str = ""
-    value: object = None
-    included: str | None = None
-    block: bool = False
-    inside: bool = False
-
-
-def _lines(text, source):
-    """Yields the statements of a gin file; imports are passed over."""
-    tokens, depth = [], 0
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(text).readline):
-            if token.type == tokenize.INDENT:
-                depth += 1
-            elif token.type == tokenize.DEDENT:
-                depth -= 1
-            elif token.type == tokenize.NEWLINE:
-                if tokens and tokens[0].string not in ("import", "from"):
-                    yield _statement(tokens, depth > 0)
-                tokens = []
-            elif token.type not in _LAYOUT:
-                tokens.append(token)
-    except (tokenize.TokenError, SyntaxError, ValueError) as error:
-        where = f" near line {tokens[0].start[0]}" if tokens else ""
-        raise ConversionError(f"{source}{where} is no gin file: {error}") from error
-
-
-def _statement(tokens, inside):
-    words = [token.string for token in tokens]
-    if words[0] == "include":
-        return _Line(included=ast.literal_eval("".join(words[1:])))
-    if words[-1] == ":" and "=" not in words:
-        return _Line("".join(words[:-1]), block=True)
-    if "=" not in words:
-        raise ValueError(f"{' '.join(words)!r} binds nothing")
-    at = words.index("=")
-    return _Line("".join(words[:at]), _value(tokens[at + 1 :]), inside=inside)
-
-
-def _value(tokens):
-    """Returns a literal, with `@name` as `Reference` and `%NAME` as `Macro`."""
-    text, at = [], 0
-    while at < len(tokens):
-        word = tokens[at].string
-        at += 1
-        if word in ("@", "%"):
-            name, at = _name(tokens, at)
-            word = repr(f"{_MARK}{word}{name}")
-        text.append(word)
-    return _revived(ast.literal_eval(" ".join(text)))
-
-
-def _name(tokens, at):
-    """Returns the name that begins at token `at`, and where it has ended."""
-    name = ""
-    while at < len(tokens):
-        word = tokens[at].string
-        if not (word in ("/", ".", "()") or word.isidentifier()):
-            break
-        if name and word.isidentifier() and name[-1] not in "/.":
-            break
-        name, at = name + word, at + 1
-    call = [token.string for token in tokens[at : at + 2]] == ["(", ")"]
-    return name + "()" * call, at + 2 * call
-
-
-def _revived(value):
-    if isinstance(value, str) and value.startswith(_MARK):
-        kind = Reference if value[1] == "@" else Macro
-        return kind(value[2:])
-    if isinstance(value, list | tuple):
-        return type(value)(map(_revived, value))
-    if isinstance(value, dict):
-        return {key: _revived(item) for key, item in value.items()}
-    return value

@@ -16,19 +16,15 @@ def put(variable, read):
     if layout is None:
         variable.assign(read(None))
         return
-    import tensorflow as tf
-    from tensorflow.experimental import dtensor
+    from keras_switch.partitioning.transfer import packed
 
-    tensors, seen = [], {}
-    for where, device in zip(
-        _where(variable, layout), layout.mesh.local_devices(), strict=True
-    ):
+    seen, found = {}, []
+    for where in _where(variable, layout):
         key = tuple((part.start, part.stop) for part in where)
         if key not in seen:
             seen[key] = read(where)
-        with tf.device(device):
-            tensors.append(tf.constant(seen[key]))
-    variable.value.assign(dtensor.pack(tensors, layout))
+        found.append(seen[key])
+    variable.value.assign(packed(found, layout))
 
 
 def parts(variable):
@@ -55,11 +51,9 @@ def whole(variable) -> np.ndarray:
 
 def _layout(variable):
     """Returns the layout of a variable on a mesh, or `None`."""
-    return getattr(variable.value, "layout", None) if _has_mesh(variable) else None
-
-
-def _has_mesh(variable):
-    return hasattr(variable.value, "placement")
+    if not hasattr(variable.value, "placement"):  # nor has it one on other backends
+        return None
+    return variable.value.layout
 
 
 def _where(variable, layout):

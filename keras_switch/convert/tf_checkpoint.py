@@ -43,16 +43,14 @@ class TensorFlowCheckpoint(Source):
         }
 
     def read(self, name, where=None):
+        from keras_switch.partitioning import files
+
         tf, tensor = self._tf, self.tensors[name]
-        part = "" if where is None else _part(tensor.shape, where)
+        part = "" if where is None else files.spec(tensor.shape, where)
+        dtype = tf.dtypes.as_dtype(tensor.dtype)
         try:
             with tf.device("CPU:0"):
-                (value,) = tf.raw_ops.RestoreV2(
-                    prefix=self.name,
-                    tensor_names=[name],
-                    shape_and_slices=[part],
-                    dtypes=[tf.dtypes.as_dtype(tensor.dtype)],
-                )
+                (value,) = files.restored(self.name, name, [part], dtype)
         except tf.errors.OpError as error:
             raise self._damaged(error) from error
         return value.numpy()
@@ -63,13 +61,3 @@ class TensorFlowCheckpoint(Source):
             f"{self.name} is no intact checkpoint of TensorFlow ({''.join(reason)}): "
             "get it anew, all of its files."
         )
-
-
-def _part(shape, where):
-    """Returns shape and slices as TensorFlow writes them: `"8 4 0,2:-"`."""
-    spans = [part.indices(size)[:2] for part, size in zip(where, shape, strict=True)]
-    cuts = [
-        "-" if (start, stop) == (0, size) else f"{start},{stop - start}"
-        for (start, stop), size in zip(spans, shape, strict=True)
-    ]
-    return f"{' '.join(map(str, shape))} {':'.join(cuts)}"

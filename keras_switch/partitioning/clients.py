@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
-from keras_switch.partitioning.transfer import full, packed
+from keras_switch.partitioning.transfer import full, packed, places
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +128,11 @@ class Together(Alone):
 
 def clients_of(model):
     """Returns the processes that train a model: those of its mesh, or this one."""
-    mesh = getattr(model, "mesh", None)
+    return clients_on(getattr(model, "mesh", None))
+
+
+def clients_on(mesh):
+    """Returns the processes that share a `Mesh`; this one alone if it is `None`."""
     return ALONE if mesh is None else mesh.clients
 
 
@@ -145,10 +149,9 @@ def share(mesh, axis):
     """
     if axis is None:
         return Share()
-    places = mesh.unravel_index()
-    each = mesh.num_local_devices()
+    found, each = places(mesh), mesh.num_local_devices()
     held = [
-        sorted({places[device][axis] for device in range(first, first + each)})
+        sorted({place[axis] for place in found[first : first + each]})
         for first in range(0, mesh.size, each)
     ]
     width = len(held[0])

@@ -60,18 +60,19 @@ def read(prefix, variables):
     """
     for name, variable in variables.items():
         if not isinstance(variable, MeshVariable):
-            (value,) = _restored(prefix, name, [""], variable.dtype)
+            (value,) = restored(prefix, name, [""], variable.dtype)
             variable.assign(value)
             continue
         shape, layout = tuple(variable.shape), variable.layout
-        specs = [_spec(shape, where) for where in slices(shape, layout)]
+        specs = [spec(shape, where) for where in slices(shape, layout)]
         wanted = [*dict.fromkeys(specs)]
-        values = _restored(prefix, name, wanted, variable.dtype)
+        values = restored(prefix, name, wanted, variable.dtype)
         found = dict(zip(wanted, values, strict=True))
-        variable.assign(packed([found[spec] for spec in specs], layout))
+        variable.assign(packed([found[text] for text in specs], layout))
 
 
-def _restored(prefix, name, specs, dtype):
+def restored(prefix, name, specs, dtype):
+    """Returns slices of a tensor in a checkpoint; see `spec`."""
     return tf.raw_ops.RestoreV2(
         prefix=prefix,
         tensor_names=[name] * len(specs),
@@ -87,24 +88,22 @@ def _mine(variable, index, is_first):
     shape, layout = tuple(variable.shape), variable.layout
     holders = {}  # of each part, the devices that have it
     for device, where in enumerate(slices(shape, layout, places(layout.mesh))):
-        holders.setdefault(_spec(shape, where), []).append(device)
-    writers = {d[index % len(d)]: spec for spec, d in holders.items()}
-    values = zip(layout.mesh.local_device_ids(), _parts(variable), strict=True)
+        holders.setdefault(spec(shape, where), []).append(device)
+    writers = {d[index % len(d)]: text for text, d in holders.items()}
+    parts = dtensor.unpack(variable.read_value())
+    values = zip(layout.mesh.local_device_ids(), parts, strict=True)
     return [(writers[d], value) for d, value in values if d in writers]
 
 
-def _parts(variable):
-    return dtensor.unpack(variable.read_value())
-
-
-def _spec(shape, where):
+def spec(shape, where):
     """Returns TensorFlow's text for a slice: `8 4 0,2:-`; empty for the whole."""
-    if all(part == slice(None) for part in where):
-        return ""
+    spans = [part.indices(size)[:2] for part, size in zip(where, shape, strict=True)]
     pieces = [
-        "-" if part == slice(None) else f"{part.start},{part.stop - part.start}"
-        for part in where
+        "-" if (start, stop) == (0, size) else f"{start},{stop - start}"
+        for (start, stop), size in zip(spans, shape, strict=True)
     ]
+    if all(piece == "-" for piece in pieces):
+        return ""
     return " ".join([*map(str, shape), ":".join(pieces)])
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_switch.partitioning import scope
-from keras_switch.partitioning.traced import Traced, refuse_outsiders
+from keras_switch.partitioning.traced import Traced, refuse_outsiders, refuse_xla
 from keras_switch.partitioning.transfer import full
 from keras_switch.partitioning.variables import adopt, is_on_mesh, slots_like_weights
 
@@ -18,11 +18,7 @@ def check_compile(model, options):
             f"{model.name!r} is on the mesh {str(model.mesh)!r}, where no step can run "
             "eagerly: leave run_eagerly out, or debug the model without a mesh."
         )
-    if options.get("jit_compile") is True:
-        raise ValueError(
-            f"{model.name!r} is on the mesh {str(model.mesh)!r}, where steps are not "
-            "compiled by XLA: leave jit_compile out."
-        )
+    refuse_xla(model, options.get("jit_compile") is True)
 
 
 def check_callbacks(model, callbacks):

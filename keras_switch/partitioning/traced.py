@@ -24,12 +24,17 @@ def traced_for(model, function, jit_compile=False):
     mesh = getattr(model, "mesh", None)
     if mesh is None:
         return tf.function(function, jit_compile=jit_compile)
+    refuse_xla(model, jit_compile)
+    return Traced(model, function)
+
+
+def refuse_xla(model, jit_compile):
+    """Raises `ValueError` if XLA is asked for: it compiles nothing on a mesh."""
     if jit_compile:
         raise ValueError(
-            f"{model.name!r} is on the mesh {str(mesh)!r}, where steps are not "
+            f"{model.name!r} is on the mesh {str(model.mesh)!r}, where steps are not "
             "compiled by XLA: leave jit_compile out."
         )
-    return Traced(model, function)
 
 
 class Traced:
