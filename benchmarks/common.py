@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 import platform
 import statistics
 import time
@@ -110,6 +111,14 @@ def attempt(makers, *args):
 def cores():
     """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def status(key):
+    """Returns a field of this process's status, in bytes."""
+    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {key}: memory is measured on Linux only.")
 
 
 def machine():

@@ -10,7 +10,7 @@ import pathlib
 import subprocess
 import sys
 
-from benchmarks import report
+from benchmarks import common, report
 
 TOKENS = 4096
 
@@ -46,7 +46,7 @@ def _measure(num_experts):
     from benchmarks import ours
     from keras_switch.dispatch import GatherDispatch
 
-    before = _status("VmRSS")
+    before = common.status("VmRSS")
     point = ours.Point(TOKENS, num_experts)
     case = ours.Shared(point).case("gather", GatherDispatch())
     case.run(0)
@@ -55,16 +55,8 @@ def _measure(num_experts):
     for i in range(3):
         case.run(i)
     weights = 2 * num_experts * point.d_model * point.d_ff * 4
-    peak = _status("VmHWM") - before
+    peak = common.status("VmHWM") - before
     return {"weights": weights, "peak": peak, "peak_beyond": peak - 2 * weights}
-
-
-def _status(key):
-    """Returns a field of this process's status, in bytes."""
-    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {key}: memory is measured on Linux only.")
 
 
 def main():

@@ -6,7 +6,6 @@ and its peak memory: `python -m benchmarks.step --child switch_tiny`.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -56,11 +55,15 @@ OURS, THEIRS = "keras_switch", "Hugging Face (torch)"
 
 
 def _tiny(out, rounds):
+    from benchmarks import models
+
     makers = _makers()
     timings = common.compare([makers[name]() for name in TINY], rounds)
     dense, sparse = timings.values()
-    shape = "batch 128, lengths 64 and 16, Adafactor"
-    out.table(f"switch_tiny, {shape}", *report.times(timings, dense=dense))
+    shape = models.TINY
+    lengths = f"lengths {shape.inputs} and {shape.targets}"
+    heading = f"switch_tiny, batch {shape.batch}, {lengths}, Adafactor"
+    out.table(heading, *report.times(timings, dense=dense))
     out.lines([report.verdict("switch_tiny to t5_tiny", sparse, dense, TINY_LIMIT)])
 
 
@@ -105,7 +108,7 @@ def _measure(name):
     """Returns seconds of the stages up to a later step, and peak bytes."""
     start = time.perf_counter()
     make = _makers()[name]
-    imported, before = time.perf_counter(), _peak()
+    imported, before = time.perf_counter(), common.status("VmHWM")
     case = make()
     built = time.perf_counter()
     case.run(0)
@@ -117,12 +120,8 @@ def _measure(name):
         "build": built - imported,
         "first": stepped - built,
         "later": later - stepped,
-        "peak": _peak() - before,
+        "peak": common.status("VmHWM") - before,
     }
-
-
-def _peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":
