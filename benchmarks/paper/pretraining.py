@@ -1,7 +1,7 @@
 """Findings about pre-training: which cases each compares.
 
-`DENSE` is the FLOP-matched twin of every sparse case: a token meets as many weights, but
-for the router's.
+`DENSE` is the FLOP-matched twin of every sparse case: a token meets as many weights,
+but for the router's.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""One training run of a finding. What it found is kept in a file: a stop loses one run."""
+"""One training run of a finding; its result is kept in a file: a stop loses one run."""
 
 import dataclasses
 import json
