@@ -1,9 +1,9 @@
-"""Dispatch: tokens to experts and back, in three forms behind one interface.
+"""Dispatch: tokens to experts and back, in four forms behind one interface.
 
 ```python
 route = dispatcher.route(assignment)        # all index work, once
 rows = route.dispatch(x)                    # to the experts
-rows = experts(rows, owner=route.owner)
+rows = route.run(experts, rows)             # experts(rows, owner=route.owner)
 y = route.combine(rows)                     # and back
 ```
 
@@ -35,6 +35,8 @@ S = 8 tokens; K = 1 choice a token; F hidden units in an expert:
     rows = x[choice // K]               (N, R, D)
     rows . wi[owner]                    (N, R, F)
 
+    `InTurnDispatch`: the same blocks one after the other, for inference
+
     groups.join                         (B, L, D)       2 8 4
 
 A choice beyond its expert's capacity has no row: its gate counts as 0, and a token
@@ -49,3 +51,4 @@ from keras_switch.dispatch.groups import FixedGroups as FixedGroups
 from keras_switch.dispatch.groups import FlaxformerGroups as FlaxformerGroups
 from keras_switch.dispatch.groups import Groups as Groups
 from keras_switch.dispatch.groups import MeshTensorFlowGroups as MeshTensorFlowGroups
+from keras_switch.dispatch.in_turn import InTurnDispatch as InTurnDispatch

@@ -60,12 +60,16 @@ class DroplessDispatch(Part):
             num_experts: E.
         """
         size = self.block_size or _block_size(num_choices, num_experts)
-        return _most_blocks(num_choices, num_experts, size), size
+        return most_blocks(num_choices, num_experts, size), size
 
     def route(self, assignment):
         """Returns the route of an assignment; see `dispatch/__init__.py`."""
         if on_mesh():
             return _roomy(assignment)
+        return self._blockwise(assignment)[0]
+
+    def _blockwise(self, assignment):
+        """Returns a `GatherRoute`, and how many of its blocks have rows."""
         num_groups, num_tokens, num_choices = ops.shape(assignment.gate)
         num_experts = assignment.num_experts
         flat = (num_groups * num_tokens, num_choices)
@@ -100,7 +104,7 @@ class DroplessDispatch(Part):
         row = ops.where(
             ops.less(expert, num_experts), ops.take(first, served) * size + rank, 0
         )
-        return GatherRoute(
+        route = GatherRoute(
             groups=(num_groups, num_tokens),
             blocks=(num_blocks, size),
             owner=owner,
@@ -110,6 +114,7 @@ class DroplessDispatch(Part):
             gate=ops.reshape(assignment.gate, flat),
             crowded=crowded,
         )
+        return route, last[-1]
 
 
 def _roomy(assignment):
@@ -128,7 +133,7 @@ def _most_kept(assignment):
     if assignment.capacity is None:
         return total, False
     rows = assignment.num_experts * assignment.capacity  # of a group
-    most = _minimum(total, num_groups * rows)
+    most = smaller(total, num_groups * rows)
     return most, num_tokens * num_choices > 2 * rows
 
 
@@ -158,12 +163,13 @@ def _block_size(num_choices, num_experts):
     return size
 
 
-def _most_blocks(num_choices, num_experts, size):
+def most_blocks(num_choices, num_experts, size):
     """Returns N: the sum of ceil(n_e / size) over experts is never more."""
-    nonempty = _minimum(num_choices, num_experts)
+    nonempty = smaller(num_choices, num_experts)
     return (num_choices + nonempty * (size - 1)) // size
 
 
-def _minimum(a, b):
+def smaller(a, b):
+    """Returns the smaller number, an int if both are."""
     known = isinstance(a, int) and isinstance(b, int)
     return min(a, b) if known else ops.minimum(a, b)

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_switch.dispatch.grouped import AT_EXPERTS, AT_HOME, exchanged
+from keras_switch.dispatch.routes import Route
 from keras_switch.routing.part import Part
 
 
@@ -31,7 +32,7 @@ class EinsumDispatch(Part):
 
 
 @dataclasses.dataclass(frozen=True)
-class EinsumRoute:
+class EinsumRoute(Route):
     """Moves tokens by matrix products, both ways.
 
     Args:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from keras import ops
 
+from keras_switch.dispatch.routes import Route
 from keras_switch.partitioning import constrain
 from keras_switch.partitioning.gathers import take_rows
 
@@ -21,7 +22,7 @@ AT_EXPERTS = ("experts", "batch", "capacity", "d_model")  # my experts' rows
 
 
 @dataclasses.dataclass(frozen=True)
-class GroupedRoute:
+class GroupedRoute(Route):
     """Moves tokens by index within each group.
 
     Args:

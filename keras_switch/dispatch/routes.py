@@ -12,8 +12,16 @@ from keras import ops
 from keras_switch.dispatch import gathers
 
 
+class Route:
+    """Moves tokens of one assignment; a subclass says how, and has an `owner`."""
+
+    def run(self, experts, rows, training=False):
+        """Returns the answers of a layer `experts` to rows, `(N, R, D)`."""
+        return experts(rows, owner=self.owner, training=training)
+
+
 @dataclasses.dataclass(frozen=True)
-class GatherRoute:
+class GatherRoute(Route):
     """Moves tokens by index, both ways.
 
     Args:

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_switch.layers.base import Layer
 from keras_switch.layers.dropout import SequenceDropout
-from keras_switch.partitioning import constrain, gathered
+from keras_switch.partitioning import constrain, gathered, on_mesh
 from keras_switch.routing.softmax import softmax
 
 MASKED = -1e9  # Mesh TensorFlow's; finite, and so is a row without any visible key
@@ -92,36 +92,42 @@ class Attention(Layer):
         if context is None and self.rotary is not None:
             positions = ops.arange(ops.shape(x)[1])
             query, key = self.rotary(query, positions), self.rotary(key, positions)
+        key, value = _swap_heads(key), _swap_heads(value)
         return self._attend(query, key, value, mask, bias, training)
 
     def compute_output_shape(self, x_shape):
         return x_shape
 
     def init_cache(self, batch_size, length):
-        """Returns an empty cache for `length` tokens, `(B, 2, length, KV, d_kv)`."""
-        shape = (batch_size, 2, length, self.kv_heads, self.d_kv)
-        return _pinned(ops.zeros(shape, dtype=self.compute_dtype))
+        """Returns empty caches of keys and values, `(B, KV, length, d_kv)` each.
+
+        Heads go before tokens, so that a step reads them as they lie.
+        """
+        shape = (batch_size, self.kv_heads, length, self.d_kv)
+        return tuple(
+            _pinned(ops.zeros(shape, dtype=self.compute_dtype)) for _ in range(2)
+        )
 
     def keys_values(self, context):
         """Returns keys and values of `context` `(B, Kl, D')`, as `attend` takes them.
 
-        Computed once, they serve every step of decoding: `(B, 2, Kl, KV, d_kv)`.
+        Computed once, they serve every step of decoding: `(B, KV, Kl, d_kv)` each.
         """
         context = ops.cast(context, self.compute_dtype)
         parts = self._heads(context, self.key), self._heads(context, self.value)
-        return _pinned(ops.stack(parts, axis=1))
+        return tuple(_pinned(_swap_heads(part)) for part in parts)
 
     def attend(self, x, cache, mask=None, bias=None):
         """Returns what `x` `(B, Q, D)` reads from a cache of keys and values.
 
         Args:
             x: `(B, Q, D)`.
-            cache: `(B, 2, Kl, KV, d_kv)`, from `keys_values` or `step`.
+            cache: keys and values, `(B, KV, Kl, d_kv)`, from `keys_values` or `step`.
             mask: `(B or 1, 1, Q, Kl)` bool, true where a query sees a key.
             bias: `(1, H, Q, Kl)`.
         """
         query = self._heads(ops.cast(x, self.compute_dtype), self.query)
-        return self._attend(query, *ops.unstack(cache, axis=1), mask, bias)
+        return self._attend(query, *cache, mask, bias)
 
     def step(self, x, cache, index, mask=None, bias=None):
         """Attends from the next tokens to themselves and those in the cache.
@@ -129,23 +135,25 @@ class Attention(Layer):
         Args:
             x: `(B, Q, D)`, the tokens at positions `index`, `index + 1`, ...; one in
                 decoding, more for a prompt.
-            cache: `(B, 2, Kl, KV, d_kv)`, with the tokens before `index`.
+            cache: keys and values, `(B, KV, Kl, d_kv)`, of the tokens before `index`.
             index: int scalar.
             mask: `(B or 1, 1, Q, Kl)` bool; true for no key from `index + Q` on.
             bias: `(1, H, Q, Kl)`.
 
         Returns:
-            `(B, Q, D)`, and the cache with these tokens in it.
+            `(B, Q, D)`, and the caches with these tokens in them.
         """
         x = ops.cast(x, self.compute_dtype)
         query, key = self._heads(x, self.query), self._heads(x, self.key)
         if self.rotary is not None:
             positions = index + ops.arange(ops.shape(x)[1])
             query, key = self.rotary(query, positions), self.rotary(key, positions)
-        new = ops.stack([key, self._heads(x, self.value)], axis=1)
-        cache = _written(cache, new, index)
-        # cache[:, 0] is wrong on a mesh: docs/upstream/integer_index.md.
-        return self._attend(query, *ops.unstack(cache, axis=1), mask, bias), cache
+        new = key, self._heads(x, self.value)
+        cache = tuple(
+            _written(old, _swap_heads(part), index)
+            for old, part in zip(cache, new, strict=True)
+        )
+        return self._attend(query, *cache, mask, bias), cache
 
     def _heads(self, x, kernel):
         """Returns `x` `(B, L, D)` as `(B, L, heads, d_kv)`."""
@@ -153,12 +161,12 @@ class Attention(Layer):
         return constrain(x, "batch", "length", "heads", "d_kv")
 
     def _attend(self, query, key, value, mask, bias, training=False):
-        """Returns `(B, Q, D)`."""
+        """Returns `(B, Q, D)` for queries `(B, Q, H, d)`, the rest `(B, KV, Kl, d)`."""
         length = ops.shape(query)[1]
         # Query heads that share a key head are rows of one matrix: (B, KV, H/KV*Q, d).
         query = _swap_heads(ops.cast(query, "float32") * self.logit_scale)
         query = ops.reshape(query, (-1, self.kv_heads, *self._rows(length), self.d_kv))
-        key = ops.cast(_swap_heads(key), "float32")
+        key = ops.cast(key, "float32")
         logits = ops.matmul(query, ops.swapaxes(key, 2, 3))
         logits = ops.reshape(logits, (-1, self.num_heads, length, ops.shape(key)[2]))
         logits = constrain(logits, "batch", "heads", None, None)  # (B, H, Q, Kl)
@@ -172,7 +180,7 @@ class Attention(Layer):
         probs = ops.reshape(
             probs, (-1, self.kv_heads, *self._rows(length), ops.shape(key)[2])
         )
-        x = ops.matmul(probs, _swap_heads(value))
+        x = ops.matmul(probs, value)
         x = ops.reshape(x, (-1, self.num_heads, length, self.d_kv))
         x = constrain(x, "batch", "heads", "length", "d_kv")
         x = ops.einsum("bhqk,hkd->bqd", x, gathered(self.out, x.dtype))
@@ -204,17 +212,36 @@ def _swap_heads(x):
 
 
 def _written(cache, new, index):
-    """Returns the cache `(B, 2, Kl, KV, d)` with `new` `(B, 2, Q, KV, d)` at `index`.
+    """Returns the cache `(B, KV, Kl, d)` with `new` `(B, KV, Q, d)` at `index`.
 
-    A choice per position rather than `ops.slice_update`, which DTensor cannot split.
+    Written in place where nobody else reads the cache. Not by `ops.slice_update`,
+    which DTensor cannot split and TF Serving cannot run on a GPU.
     """
+    new = ops.cast(new, cache.dtype)
+    if on_mesh():
+        return _by_choice(cache, new, index)
+    rows, heads, length, _ = ops.shape(new)
+    place = [
+        ops.reshape(ops.arange(rows, dtype="int32"), (-1, 1, 1)),
+        ops.reshape(ops.arange(heads, dtype="int32"), (1, -1, 1)),
+        ops.reshape(index + ops.arange(length, dtype="int32"), (1, 1, -1)),
+    ]
+    zero = sum(ops.zeros_like(axis) for axis in place)
+    place = ops.stack([axis + zero for axis in place], axis=-1)  # (B, KV, Q, 3)
+    return ops.scatter_update(
+        cache, ops.reshape(place, (-1, 3)), ops.reshape(new, (-1, new.shape[-1]))
+    )
+
+
+def _by_choice(cache, new, index):
+    """Returns the same by a choice per position, which DTensor can split."""
     place = ops.arange(ops.shape(cache)[2]) - index
     fits = ops.logical_and(place >= 0, place < ops.shape(new)[2])
     rows = ops.clip(place, 0, ops.shape(new)[2] - 1)
-    new = ops.take(ops.cast(new, cache.dtype), rows, axis=2)
-    return _pinned(ops.where(ops.reshape(fits, (1, 1, -1, 1, 1)), new, cache))
+    new = ops.take(new, rows, axis=2)
+    return _pinned(ops.where(ops.reshape(fits, (1, 1, -1, 1)), new, cache))
 
 
 def _pinned(cache):
-    """Returns a cache `(B, 2, Kl, KV, d)` laid out as loops on a mesh need it."""
-    return constrain(cache, "batch", None, "length", "kv_heads", "d_kv")
+    """Returns a cache `(B, KV, Kl, d)` laid out as loops on a mesh need it."""
+    return constrain(cache, "batch", "kv_heads", "length", "d_kv")

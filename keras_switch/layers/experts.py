@@ -69,6 +69,10 @@ class _Experts(Layer):
         """Returns the weights of each block's owner, `(N, ...)`."""
         if owner is None:
             return gathered(weight, dtype)
+        if owner.shape[0] == 1:  # read where it lies
+            start = (*ops.unstack(owner), *(0,) * (len(weight.shape) - 1))
+            block = ops.slice(ops.copy(weight), start, (1, *weight.shape[1:]))
+            return ops.cast(block, dtype)
         return ops.cast(take_blocks(ops.copy(weight), owner), dtype)
 
     def _product(self, rows, weight, owner):

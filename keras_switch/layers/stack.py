@@ -4,7 +4,7 @@ Axes: B batch, L length, Kc length of the context, D d_model.
 """
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from keras_switch.layers.base import Layer
 from keras_switch.layers.block import build_parts
@@ -157,7 +157,7 @@ class Stack(Layer):
                 f"{self.name!r} is not causal: its tokens see those after them, so it "
                 "cannot run step by step. Make it with causal=True."
             )
-        first = _first_tensor(cache)
+        first, *_ = tree.flatten(cache)
         queries = index + ops.arange(ops.shape(x)[1])
         keys = ops.arange(ops.shape(first)[2])
         given = {
@@ -238,8 +238,3 @@ def _context_mask(segments, context_segments):
     if context_segments is None:
         return None
     return attention_mask(segments, context_segments)
-
-
-def _first_tensor(cache):
-    entry = cache[0]
-    return entry[0] if isinstance(entry, tuple) else entry

@@ -102,6 +102,7 @@ class SwitchFeedForward(Layer):
         self.router = router or self._own_router()
         self.seed_generator = keras.random.SeedGenerator()
         self.expert_metrics = ExpertMetrics(num_experts, self.name)
+        self.counting = True  # whether calls count in the metrics
 
     def build(self, input_shape):
         self._check_rank(input_shape)
@@ -116,16 +117,18 @@ class SwitchFeedForward(Layer):
         self._check_per_token("token_ids", token_ids, inputs)
         tokens = _with_length(inputs, inputs)
         mask = _with_length(_as_real(mask), inputs)
-        x, mask = map(_of_groups, self.groups.split(tokens, mask))
         dispatch = self.dispatch
         if self.eval_dispatch is not None and not training:
             dispatch = self.eval_dispatch
+        if dispatch.drops:
+            self.groups.check(tokens.shape)
+        x, mask = map(_of_groups, self.groups.split(tokens, mask))
 
         ids = _with_length(token_ids, inputs)
         assignment = self._assign(x, mask, ids, dispatch.drops, training)
         route = dispatch.route(assignment)
         rows = route.dispatch(x)  # (N, R, D)
-        rows = self.experts(rows, owner=route.owner, training=training)
+        rows = route.run(self.experts, rows, training)
         y = self.groups.join(route.combine(rows), like=tokens)
         return ops.reshape(y, ops.shape(inputs))
 
@@ -188,7 +191,8 @@ class SwitchFeedForward(Layer):
             losses = policy.losses(assignment, training).values()
             if losses:
                 self.add_loss(sum(losses))
-        self.expert_metrics.update_state(routing_metrics(assignment))
+        if self.counting:
+            self.expert_metrics.update_state(routing_metrics(assignment))
         return assignment
 
     def _logits(self, x, training):

@@ -1,6 +1,12 @@
 """Models: configs as data, their assembly from layers, KerasHub classes, presets."""
 
 from keras_switch.models.backbone import SwitchBackbone as SwitchBackbone
+from keras_switch.models.beam_parts import LengthPower as LengthPower
+from keras_switch.models.beam_parts import T5LengthPenalty as T5LengthPenalty
+from keras_switch.models.beam_parts import WhenFull as WhenFull
+from keras_switch.models.beam_parts import WhenImpossible as WhenImpossible
+from keras_switch.models.beam_parts import WhenUnlikely as WhenUnlikely
+from keras_switch.models.beam_search import BeamSearch as BeamSearch
 from keras_switch.models.causal_lm import SwitchCausalLM as SwitchCausalLM
 from keras_switch.models.causal_lm_preprocessor import (
     SwitchCausalLMPreprocessor as SwitchCausalLMPreprocessor,

@@ -42,6 +42,8 @@ class SwitchCausalLM(LanguageModel, keras_hub.models.CausalLM):
     def generate_step(self, inputs, stop_token_ids=None):
         """Returns prompt and continuation, and which tokens count, for one batch.
 
+        What is asked for beside is `self.generation`.
+
         Keys and values are cached. No token is dropped by an expert; see
         `decoding.dropless`.
 
@@ -56,10 +58,11 @@ class SwitchCausalLM(LanguageModel, keras_hub.models.CausalLM):
             cache = self.backbone.decoder.init_cache(*ops.shape(token_ids))
             # The mask rides in the cache, where samplers repeat it for each beam.
             cache = (cache, prompt_mask)
-            token_ids, mask = generated(
-                self, token_ids, prompt_mask, cache, stop_token_ids
+            token_ids, mask, scores = generated(
+                self, self.generation, token_ids, prompt_mask, cache, stop_token_ids
             )
-        return {"token_ids": token_ids, "padding_mask": mask}
+        found = {"token_ids": token_ids, "padding_mask": mask}
+        return {**found, "scores": scores} if self.generation.scores else found
 
     def _decode(self, token_ids, cache, index):
         """Returns logits, hidden states and cache after the tokens from `index` on."""

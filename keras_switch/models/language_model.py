@@ -1,13 +1,16 @@
 """What the two language models share: defaults of `compile`, checks, presets."""
 
+import importlib
+
 import keras
 
 from keras_switch.models.built_in import BuiltInPresets
+from keras_switch.models.generation import Generates
 from keras_switch.models.head import LanguageModelHead
 from keras_switch.partitioning.trainer import MeshTrainer
 
 
-class LanguageModel(BuiltInPresets, MeshTrainer):
+class LanguageModel(BuiltInPresets, Generates, MeshTrainer):
     """Mixin before a KerasHub task class.
 
     A subclass says which `architecture` its backbone has.
@@ -63,14 +66,24 @@ class LanguageModel(BuiltInPresets, MeshTrainer):
             **kwargs,
         )
 
-    def make_generate_function(self):
-        if self.mesh is None:
-            return super().make_generate_function()
-        if self.generate_function is None:
-            from keras_switch.partitioning import decoded
+    def export(self, filepath, options=None, **kwargs):
+        """Writes a SavedModel for TF Serving: text in, text and scores out.
 
-            self.generate_function = decoded.on_mesh(self, self.generate_step)
-        return self.generate_function
+        With signatures for text, token ids, scores and encodings, which need nothing of
+        this library; see `keras_switch.export.write`.
+
+        Args:
+            filepath: a new folder `NAME/VERSION`, such as `"served/switch/1"`.
+            options: `keras_switch.export.Serving`.
+            **kwargs: `format` and what goes with it, for the logits alone: those of
+                `keras.Model.export`.
+        """
+        if kwargs:
+            return super().export(filepath, **kwargs)
+        # A room above this one, with TensorFlow in it: imported when first used.
+        return importlib.import_module("keras_switch.export").write(
+            self, filepath, options
+        )
 
     def get_compile_config(self):
         # Its slots are saved next; a model that is loaded has them.

@@ -42,6 +42,8 @@ class SwitchSeq2SeqLM(LanguageModel, keras_hub.models.Seq2SeqLM):
     def generate_step(self, inputs, stop_token_ids=None):
         """Returns the decoder's tokens and which of them count, for one batch.
 
+        What is asked for beside is `self.generation`.
+
         The encoder runs once; the decoder runs a token at a time on cached keys and
         values. No token is dropped by an expert; see `decoding.dropless`.
 
@@ -61,10 +63,11 @@ class SwitchSeq2SeqLM(LanguageModel, keras_hub.models.Seq2SeqLM):
             cache = self.backbone.decoder.init_cache(batch_size, length, encoded)
             # The mask rides in the cache, where samplers repeat it for each beam.
             cache = (cache, encoder_mask)
-            token_ids, mask = generated(
-                self, token_ids, prompt_mask, cache, stop_token_ids
+            token_ids, mask, scores = generated(
+                self, self.generation, token_ids, prompt_mask, cache, stop_token_ids
             )
-        return {"decoder_token_ids": token_ids, "decoder_padding_mask": mask}
+        found = {"decoder_token_ids": token_ids, "decoder_padding_mask": mask}
+        return {**found, "scores": scores} if self.generation.scores else found
 
     def _decode(self, token_ids, cache, index):
         """Returns logits, hidden states and cache after the tokens from `index` on."""

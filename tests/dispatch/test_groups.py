@@ -83,7 +83,7 @@ def test_fixed_groups_take_batches_of_unknown_size():
 
 def test_by_sequence_asks_for_a_fixed_length():
     with pytest.raises(ValueError, match=r"\(None, None, 3\).*fixed sequence length"):
-        BySequence().split(keras.KerasTensor((None, None, 3)))
+        BySequence().check((None, None, 3))
 
 
 @pytest.mark.parametrize("groups", [MeshTensorFlowGroups(4), FlaxformerGroups(4, 2)])

@@ -126,14 +126,13 @@ def test_gradients_and_total_loss_are_hugging_faces(which):
     convert.compare_gradients(model, table, ours, grads)
 
 
-@pytest.mark.parametrize(
-    "which", [name for name in ALL if name.endswith(("nodrop", "v10/", "v11/"))]
-)
+UNDROPPED = [name for name in ALL if name.endswith(("nodrop", "v10/", "v11/"))]
+
+
+@pytest.mark.parametrize("which", UNDROPPED)
 def test_greedy_generation_with_caches_gives_hugging_faces_tokens(which):
     model, batch, expected, _ = case(which)
-    if which == "t5_v11/":
-        expected = np.load(GOLDENS / "t5_v11" / "expected_gen.npz")
-    expected = expected["gen_greedy"]
+    expected = generations(which, expected)["gen_greedy"]
     prompt = np.zeros(expected.shape, "int32")
     inputs = {
         **model_inputs(batch),
@@ -142,8 +141,47 @@ def test_greedy_generation_with_caches_gives_hugging_faces_tokens(which):
     }
     model.compile(sampler="greedy")
     found = model.generate(inputs, stop_token_ids=(1,))
-    ours = np.where(found["decoder_padding_mask"], found["decoder_token_ids"], 0)
-    np.testing.assert_array_equal(ours, expected)
+    np.testing.assert_array_equal(found["decoder_token_ids"], expected)
+
+
+BEAMS = {
+    "gen_beam3": models.BeamSearch(3),
+    "gen_beam4_lp06_es": models.BeamSearch(
+        4, models.LengthPower(0.6), models.WhenFull()
+    ),
+}
+
+
+@pytest.mark.parametrize("beams", BEAMS)
+@pytest.mark.parametrize("which", UNDROPPED)
+def test_beam_search_finds_hugging_faces_sequences_and_scores(which, beams):
+    model, batch, expected, _ = case(which)
+    expected = generations(which, expected)
+    rows, length = len(batch["input_ids"]), 13
+    inputs = {
+        **model_inputs(batch),
+        "decoder_token_ids": np.zeros((rows, length), "int32"),
+        "decoder_padding_mask": np.arange(length) < np.ones((rows, 1)),
+    }
+    found, scores = model.generate(
+        inputs, stop_token_ids=(1,), sampler=BEAMS[beams], return_scores=True
+    )
+    theirs = expected[beams]
+    # Theirs end with the longest answer, and are filled up with the stop token.
+    room = length - theirs.shape[1]
+    theirs = np.pad(theirs, [(0, 0), (0, room)], constant_values=1)
+    ended = np.cumsum(theirs == 1, axis=-1) > 1
+    ours = found["decoder_token_ids"]
+    np.testing.assert_array_equal(ours, np.where(ended, 0, theirs))
+    np.testing.assert_array_equal(found["decoder_padding_mask"], ~ended)
+    np.testing.assert_allclose(scores, expected[f"{beams}_scores"], atol=1e-4)
+
+
+def generations(which, expected):
+    """Returns what Hugging Face generated, which of one golden is in another file."""
+    if which == "t5_v11/":
+        return np.load(GOLDENS / "t5_v11" / "expected_gen.npz")
+    return expected
 
 
 def _cross_entropy(logits, batch):
