@@ -1,6 +1,5 @@
 """`keras-switch demo`: a sparse and a dense model learn from the same batches."""
 
-import pathlib
 import time
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ from keras_switch.cli.train import train
 from keras_switch.data import DataConfig, corpus, registry
 from keras_switch.models import ModelConfig
 from keras_switch.training import config_file
+from keras_switch.training.paths import path_of
 
 DENSE, SPARSE = "t5_tiny", "switch_tiny"
 
@@ -49,7 +49,7 @@ def demo(
         What `results.json` holds.
     """
     began = time.monotonic()
-    folder = pathlib.Path(model_dir)
+    folder = path_of(model_dir)
     configs = {DENSE: dense, SPARSE: sparse}
     for name, config in configs.items():
         config_file.check(folder / name, config)

@@ -1,6 +1,8 @@
 """The picture of the demo: loss of both models, load of every expert over the steps."""
 
-import pathlib
+import io
+
+from keras_switch.training.paths import path_of
 
 FILE = "demo.png"
 DENSE_COLOUR, SPARSE_COLOUR, GREY = "#4878a8", "#d1603d", "#5a5a5a"
@@ -15,7 +17,7 @@ STYLE = {
 }
 
 
-def draw(results, folder) -> list[pathlib.Path]:
+def draw(results, folder) -> list:
     """Draws what `demo_report.results` gave.
 
     Returns:
@@ -33,8 +35,10 @@ def draw(results, folder) -> list[pathlib.Path]:
         left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1))
         _losses(left.subplots(), results)
         _loads(right, results)
-        file = pathlib.Path(folder) / FILE
-        figure.savefig(file)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png")
+    file = path_of(folder) / FILE
+    file.write_bytes(picture.getvalue())
     return [file]
 
 

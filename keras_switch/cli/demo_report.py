@@ -1,12 +1,12 @@
 """What the demo found: numbers, a table, `results.json`."""
 
 import json
-import pathlib
 import re
 import statistics
 
 from keras_switch.cli.table import table
 from keras_switch.models.count import count
+from keras_switch.training.paths import path_of
 
 FILE = "results.json"
 BARS = "▁▂▃▄▅▆▇█"
@@ -168,9 +168,9 @@ def _verdict(results):
     )
 
 
-def write(results, folder) -> list[pathlib.Path]:
+def write(results, folder) -> list:
     """Writes `results.json`; returns its path in a list."""
-    file = pathlib.Path(folder) / FILE
+    file = path_of(folder) / FILE
     file.write_text(json.dumps(results, indent=2) + "\n")
     return [file]
 

@@ -67,6 +67,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _shortened(file: str) -> str:
     """Returns the path from here if the file is below, otherwise as it is."""
+    if "://" in file:
+        return file
     try:
         return str(pathlib.Path(file).resolve().relative_to(pathlib.Path.cwd()))
     except ValueError:

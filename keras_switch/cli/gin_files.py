@@ -16,6 +16,7 @@ from gin import config_parser
 
 import keras_switch
 from keras_switch.cli.errors import ConfigError, Mistake, Place, nearest
+from keras_switch.training.paths import is_remote, path_of
 
 MACRO = "gin.macro"
 COMMAND_LINE = "command line"
@@ -118,13 +119,15 @@ def find(name: str, search_paths=()) -> pathlib.Path:
     """Returns the file that `name` means: as a path, or under one of the folders.
 
     Args:
-        name: path of a gin file, absolute, from the current folder, or from a folder
-            of `search_paths` or `config_root()`.
+        name: address of a gin file, or its path: absolute, from the current folder, or
+            from a folder of `search_paths` or `config_root()`.
         search_paths: folders to look in first.
 
     Raises:
         ConfigError: if there is none, with the nearest name.
     """
+    if is_remote(name) and path_of(name).is_file():
+        return path_of(name)
     folders = [pathlib.Path(), *map(pathlib.Path, search_paths), config_root()]
     for folder in folders:
         if (folder / name).is_file():
@@ -220,7 +223,7 @@ def _place_of(error, file: str) -> Place:
     """Returns where the parser, or the tokenizer below it, gave up."""
     where = error.args[1]
     line = where[0] if isinstance(where[0], int) else where[1]
-    lines = pathlib.Path(file).read_text().splitlines()
+    lines = path_of(file).read_text().splitlines()
     return Place(file, line, lines[line - 1] if line <= len(lines) else "")
 
 

@@ -7,13 +7,11 @@ with it a checkpoint exists.
 """
 
 import contextlib
-import os
-import pathlib
-import shutil
 
 import tensorflow as tf
 
 from keras_switch.partitioning import files
+from keras_switch.training.paths import path_of, remove_tree
 from keras_switch.training.saving import CheckpointError, guarded, remove
 
 
@@ -23,7 +21,7 @@ class CheckpointFolder:
     On several processes all call the same methods, and all see the same folder.
 
     Args:
-        folder: path; made if need be.
+        folder: path or address; made if need be.
         clients: the processes; see `partitioning.clients`.
         keep: number of checkpoints to keep; None keeps all.
 
@@ -33,7 +31,7 @@ class CheckpointFolder:
     """
 
     def __init__(self, folder, clients, keep=None):
-        self.folder = pathlib.Path(folder)
+        self.folder = path_of(folder)
         self.clients = clients
         self.keep = keep
         with guarded(self.folder, None), self._together():
@@ -89,7 +87,7 @@ class CheckpointFolder:
             many processes as there are now.
         """
         files.read(path, variables)
-        position = pathlib.Path(f"{path}.input", self._place)
+        position = path_of(f"{path}.input") / self._place
         if iterator is None or not position.with_suffix(".index").exists():
             return False
         tf.train.Checkpoint(iterator=iterator).read(str(position)).assert_consumed()
@@ -105,17 +103,17 @@ class CheckpointFolder:
         files.join(parts, str(draft / path.name))
         remove(self.folder, f"{path.name}.")
         if (draft / "input").exists():
-            (draft / "input").rename(f"{path}.input")
+            _move_files(draft / "input", path_of(f"{path}.input"))
         for file in draft.glob(f"{path.name}.data-*"):
             file.rename(self.folder / file.name)
-        os.replace(draft / f"{path.name}.index", f"{path}.index")
-        shutil.rmtree(draft)
+        (draft / f"{path.name}.index").replace(f"{path}.index")
+        remove_tree(draft)
         for old in self.all[: -self.keep] if self.keep else []:
-            remove(self.folder, f"{pathlib.Path(old).name}.")
+            remove(self.folder, f"{path_of(old).name}.")
 
     def _clear(self):
         """Removes what a run that was killed left half written."""
-        whole = {pathlib.Path(path).name for path in self.all}
+        whole = {path_of(path).name for path in self.all}
         for file in self.folder.glob("ckpt-*"):
             if file.name.partition(".")[0] not in whole:
                 remove(self.folder, file.name)
@@ -150,6 +148,12 @@ class CheckpointFolder:
             )
 
 
+def _move_files(folder, target):
+    target.mkdir()
+    for file in folder.iterdir():
+        file.replace(target / file.name)
+
+
 def step_of(path):
     """Returns the step of a checkpoint's path."""
-    return int(pathlib.Path(path).name.removeprefix("ckpt-"))
+    return int(path_of(path).name.removeprefix("ckpt-"))

@@ -4,7 +4,6 @@ Files: `<model_dir>/checkpoints/ckpt-<step>.*` (see `checkpoint_folder.py`),
 `<model_dir>/best/` with the weights of the best evaluation, `<model_dir>/config.json`.
 """
 
-import pathlib
 import uuid
 
 import tensorflow as tf
@@ -12,6 +11,7 @@ import tensorflow as tf
 from keras_switch.partitioning.clients import clients_of
 from keras_switch.training import config_file
 from keras_switch.training.checkpoint_folder import CheckpointFolder
+from keras_switch.training.paths import path_of
 from keras_switch.training.saving import CheckpointError, guarded
 from keras_switch.training.variable_names import check, named
 
@@ -33,7 +33,8 @@ class Checkpoints:
         iterator: iterator of a `tf.data.Dataset`, or None. If TensorFlow cannot save
             its position (Python functions in the pipeline), or another number of
             processes saved it, the batches seen are skipped when the run goes on.
-        model_dir: folder of the run; made if need be. Processes must share it.
+        model_dir: folder of the run, or its address (`gs://...`); made if need be.
+            Processes must share it.
         config: what the model is: a dataclass, a dictionary or an object with
             `get_config`. Saved beside the checkpoints and compared when restoring.
         keep: number of checkpoints to keep; None keeps all.
@@ -46,7 +47,7 @@ class Checkpoints:
     def __init__(
         self, model, optimizer=None, iterator=None, model_dir=".", config=None, keep=3
     ):
-        self.model_dir = pathlib.Path(model_dir)
+        self.model_dir = path_of(model_dir)
         self.config = config
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.best_value = tf.Variable(float("inf"), trainable=False, name="best")
@@ -139,7 +140,7 @@ class Checkpoints:
 
     def _agreed(self, path):
         """Returns the path if all processes have found the same checkpoint."""
-        step = -1 if path is None else int(pathlib.Path(path).name.split("-")[-1])
+        step = -1 if path is None else int(str(path).rpartition("-")[2])
         if self._clients.differ(step):
             raise CheckpointError(
                 f"The processes of this run find different checkpoints in "

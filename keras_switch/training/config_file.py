@@ -2,14 +2,12 @@
 
 import dataclasses
 import json
-import os
-import pathlib
 from collections.abc import Mapping
 
+from keras_switch.training.paths import path_of
 from keras_switch.training.saving import CheckpointError
 
 _NAME = "config.json"
-_MISSING = object()
 
 
 def plain(value):
@@ -33,23 +31,25 @@ def write(model_dir, config):
     """Saves `config` unless it is None; the file is there whole or not at all."""
     if config is None:
         return
-    file = pathlib.Path(model_dir) / _NAME
+    file = path_of(model_dir) / _NAME
     text = json.dumps(plain(config), indent=2, sort_keys=True) + "\n"
     if file.exists() and file.read_text() == text:
         return
     draft = file.with_suffix(".tmp")
     draft.write_text(text)
-    os.replace(draft, file)
+    draft.replace(file)
 
 
 def check(model_dir, config):
     """Raises CheckpointError if the saved configuration is another one.
 
+    A field that did not exist when it was saved may now be None.
+
     Args:
         model_dir: folder of the run.
         config: of this run; nothing is compared if it is None or none was saved.
     """
-    file = pathlib.Path(model_dir) / _NAME
+    file = path_of(model_dir) / _NAME
     if config is None or not file.exists():
         return
     saved, wanted = _flat(json.loads(file.read_text())), _flat(plain(config))
@@ -57,7 +57,7 @@ def check(model_dir, config):
         f"  {name}: {_shown(saved, name)} in the checkpoint, "
         f"{_shown(wanted, name)} in this run"
         for name in sorted(saved.keys() | wanted.keys())
-        if saved.get(name, _MISSING) != wanted.get(name, _MISSING)
+        if saved.get(name) != wanted.get(name)
     ]
     if lines:
         raise CheckpointError(

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import math
-import os
-import pathlib
 import sys
 import time
 
@@ -13,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_switch.training.observers import Observer
+from keras_switch.training.paths import path_of
 from keras_switch.training.records import Record
 
 _SHOWN = ("loss", "cross_entropy", "accuracy", "dropped", "tokens_per_second")
@@ -89,7 +88,7 @@ class JsonLines(Observer):
     """
 
     def __init__(self, file):
-        self.file = pathlib.Path(file)
+        self.file = path_of(file)
 
     def on_start(self, run):
         records = [r for r in read_records(self.file) if r.step <= run.step]
@@ -100,7 +99,7 @@ class JsonLines(Observer):
             return
         draft = self.file.with_suffix(".tmp")
         draft.write_text("".join(map(_line, records)))
-        os.replace(draft, self.file)
+        draft.replace(self.file)
 
     def on_record(self, run, record):
         if run.clients.is_first:
@@ -118,7 +117,7 @@ class TensorBoard(Observer):
     only_first = True
 
     def __init__(self, log_dir):
-        self.log_dir = pathlib.Path(log_dir)
+        self.log_dir = path_of(log_dir)
         self._writers = {}
 
     def on_record(self, run, record):
@@ -156,7 +155,7 @@ def write_experts(use):
 
 def read_records(file):
     """Returns the records in a `metrics.jsonl`; a last line cut short is left out."""
-    file = pathlib.Path(file)
+    file = path_of(file)
     if not file.exists():
         return []
     lines = file.read_text().split("\n")

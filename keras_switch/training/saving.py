@@ -6,6 +6,8 @@ import shutil
 
 import tensorflow as tf
 
+from keras_switch.training.paths import path_of, remove_tree
+
 
 class CheckpointError(OSError):
     """A checkpoint cannot be written, or is not the one that this run needs."""
@@ -21,7 +23,7 @@ def guarded(folder, latest, prefix=None):
         prefix: beginning of the names of new files, which an error leaves half written
             and which are then removed.
     """
-    folder = pathlib.Path(folder)
+    folder = path_of(folder)
     try:
         yield
     except CheckpointError:
@@ -45,9 +47,9 @@ def guarded(folder, latest, prefix=None):
 
 def remove(folder, beginning):
     """Removes files whose names begin so; indices first: they make others valid."""
-    found = pathlib.Path(folder).glob(f"{beginning}*")
+    found = path_of(folder).glob(f"{beginning}*")
     for file in sorted(found, key=lambda file: file.suffix != ".index"):
-        shutil.rmtree(file) if file.is_dir() else file.unlink()
+        remove_tree(file) if file.is_dir() else file.unlink()
 
 
 def _reason(error):
@@ -56,6 +58,8 @@ def _reason(error):
 
 
 def _room(folder):
+    if not isinstance(folder, pathlib.Path):
+        return ""
     existing = next((p for p in (folder, *folder.parents) if p.exists()), None)
     if existing is None:
         return ""

@@ -30,7 +30,7 @@ def check(path, variables):
     """
     wanted = {name: _form(v.dtype, v.shape) for name, v in variables.items()}
     kinds = {name.partition("/")[0] for name in wanted}
-    reader = tf.train.load_checkpoint(path)
+    reader = tf.compat.v1.train.NewCheckpointReader(path)
     dtypes = reader.get_variable_to_dtype_map()
     saved = {
         name: _form(dtypes[name], shape)

@@ -61,10 +61,6 @@ def test_all_missing_settings_are_named_at_once():
             "model_dir is given twice",
         ),
         (
-            ["train", *LOCAL, "--", "--gin.MODEL_DIR=gs://bucket/a"],
-            "model_dir=gs://bucket/a: checkpoints are ordinary files; mount the bucket",
-        ),
-        (
             [
                 "train",
                 "--backend=ssh",
@@ -74,7 +70,7 @@ def test_all_missing_settings_are_named_at_once():
                 "--model_dir",
                 "x/y",
             ],
-            "model_dir=x/y: give the whole path (/...) of a folder that all workers",
+            "model_dir=x/y: give the whole path (/...) or the address (gs://...) of a",
         ),
         (
             ["setup", "--backend=ssh", "--name=a", "--hosts=b", "--install=no.whl"],
@@ -126,3 +122,9 @@ def test_help_lists_verbs_and_settings_with_their_defaults():
 def test_a_shipped_settings_file_is_complete(file):
     for verb in helpers.VERBS:
         launch(verb, f"--settings={file}", "--dry_run", code=0)
+
+
+def test_an_address_is_a_folder_that_all_workers_share():
+    words = "train", "--backend=ssh", "--name=a", "--hosts=b", "--dry_run"
+    printed = launch(*words, "--", "--model_dir=gs://bucket/a", code=0)
+    assert "--model_dir=gs://bucket/a" in printed

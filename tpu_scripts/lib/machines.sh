@@ -99,10 +99,9 @@ prepare_command() {
 # check_model_dir FOLDER: all workers write into it and must mean the same place.
 check_model_dir() {
   case "$1" in
-    *://*) fail "model_dir=$1: checkpoints are ordinary files; mount the bucket on the" \
-      "workers (setup_command=...) and give the folder where it is mounted" ;;
-    /*) ;;
+    *://* | /*) ;;
     *) [ "${VALUE[backend]}" = local ] ||
-      fail "model_dir=$1: give the whole path (/...) of a folder that all workers share" ;;
+      fail "model_dir=$1: give the whole path (/...) or the address (gs://...) of a folder" \
+        "that all workers share" ;;
   esac
 }
