@@ -10,6 +10,7 @@ import zipfile
 
 import helpers_models
 import numpy as np
+from safetensors.numpy import load_file
 
 from keras_switch import models
 from keras_switch.convert import hugging_face
@@ -94,6 +95,14 @@ def torch_file(path, tensors, extra=None, storage_bytes=None):
             archive.writestr(
                 f"archive/data/{key}", storage_bytes(data) if storage_bytes else data
             )
+
+
+def as_torch(folder, **options):
+    """Turns the weights of a folder into PyTorch's file; returns them."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch_file(folder / "pytorch_model.bin", tensors, **options)
+    return tensors
 
 
 class _Reduced:

@@ -1,5 +1,7 @@
 """A model with another config whose weights are made of those of the first."""
 
+import functools
+
 import numpy as np
 
 from keras_switch import models
@@ -36,8 +38,10 @@ def derived(model, config, value):
                 f"{variable.path} would be {np.shape(found)}, but needs "
                 f"{tuple(variable.shape)}."
             )
-        put(
-            variable,
-            lambda where, found=found: found if where is None else found[where],
-        )
+        put(variable, functools.partial(_copied, found))
     return new
+
+
+def _copied(value, where, array):
+    """Fills an array with a part of a value, or with all of it."""
+    array[...] = value if where is None else value[where]

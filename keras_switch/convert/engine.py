@@ -11,7 +11,7 @@ from keras_switch.convert.placing import parts, put, whole
 from keras_switch.convert.table import Match, Table, num_bytes
 
 _FLOATS = ("float64", "float32", "float16", "bfloat16")
-_ROWS = 1 << 22  # elements compared at a time
+_ROWS = 1 << 20  # elements compared at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,13 +126,26 @@ def load(variables, source, table: Table, progress=None) -> Report:
     Raises:
         ConversionError: if anything is missing, left over, or arrives changed.
     """
-    variables, checksums = list(variables), {}
+    variables = list(variables)
     matches = plan(map(described, variables), source, table)
-    total = 0
-    for variable, match in zip(variables, matches, strict=True):
-        dtype = backend.standardize_dtype(variable.dtype)
-        checksums[variable.path] = _fill(variable, match, source, dtype)
-        size = num_bytes(match.weight, dtype)
+    return fill(variables, matches, source, progress)
+
+
+def fill(variables, matches, source, progress=None) -> Report:
+    """Fills the weights of a model as it was planned; see `load`.
+
+    Args:
+        variables: Keras variables.
+        matches: what `plan` returned for weights of the same paths and shapes.
+        source: `Source`.
+        progress: see `load`.
+    """
+    matches = {match.weight.path: match for match in matches}
+    total, checksums = 0, {}
+    for variable in variables:
+        match = matches[variable.path]
+        checksums[variable.path] = _fill(variable, match, source)
+        size = size_of(variable)
         total += size
         if progress is not None:
             progress(size, variable.path)
@@ -153,16 +166,20 @@ def described(variable):
     return _Described(variable.path, shape, dims)
 
 
-def _fill(variable, match, source, dtype):
+def size_of(variable) -> int:
+    """Returns the bytes of a Keras variable."""
+    return num_bytes(variable, backend.standardize_dtype(variable.dtype))
+
+
+def _fill(variable, match, source):
     """Gives a variable its value; returns the sums of what it holds then."""
     sent = {}
 
-    def read(where):
-        value = match.read(source, where, dtype)
-        sent[_key(where)] = _sums(value, match.weight.dims)
-        return value
+    def fill(where, array):
+        match.fill(array, source, where)
+        sent[_key(where)] = _sums(array, match.weight.dims)
 
-    put(variable, read)
+    put(variable, fill)
     for where, value in parts(variable):
         if _sums(value, match.weight.dims) != sent[_key(where)]:
             raise ConversionError(

@@ -18,9 +18,9 @@ def read(files) -> SwitchTokenizer | None:
     path = files.get(TOKENIZER)
     if path is None:
         return None
-    settings = files.get(TOKENIZER_CONFIG)
-    values = json.loads(settings.read_text()) if settings else {}
-    extra = values.get("extra_ids", _DEFAULT_SENTINELS)
+    there = files.get(TOKENIZER_CONFIG) is not None
+    settings = files.json(TOKENIZER_CONFIG, "it was there") if there else {}
+    extra = settings.get("extra_ids", _DEFAULT_SENTINELS)
     return SwitchTokenizer(path.read_bytes(), num_sentinels=extra)
 
 

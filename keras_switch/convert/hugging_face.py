@@ -5,9 +5,9 @@ import pathlib
 
 from keras_switch import models
 from keras_switch.convert import hf_config, hf_names, hf_tokenizer, safetensors_files
-from keras_switch.convert.engine import dump, load, named, plan
+from keras_switch.convert.engine import dump, named
 from keras_switch.convert.hf_files import CONFIG, Files, weights
-from keras_switch.convert.model import Imported, build, check_architecture
+from keras_switch.convert.model import Imported, build, check_architecture, imported
 from keras_switch.convert.source import Tensor
 
 
@@ -19,7 +19,7 @@ def is_hugging_face(address) -> bool:
     try:
         values = json.loads(path.read_text())
     except ValueError:
-        return False
+        return True  # reading it will tell what is wrong
     return isinstance(values, dict) and "model_type" in values
 
 
@@ -46,13 +46,7 @@ def read(address, dtype=None, progress=None, load_weights=True) -> Imported:
     config = hf_config.from_hugging_face(values, f"{address}/{CONFIG}", sentinels)
     if not load_weights:
         return Imported(build(config, dtype, tokenizer), None)
-    source, table = weights(files), names(config)
-    described = models.count(config, dtype).weights
-    plan(described, source, table)  # before anything is allocated
-    model = build(config, dtype, tokenizer)
-    if progress is not None:
-        progress = progress(model.count_params() * 4, f"Reading {address}")
-    return Imported(model, load(model.weights, source, table, progress))
+    return imported(config, weights(files), names(config), dtype, tokenizer, progress)
 
 
 def names(config: models.ModelConfig):
@@ -119,7 +113,7 @@ def _shapes(config, table):
 
 
 def _as_float32(tensors):
-    return ((name, value.astype("float32")) for name, value in tensors)
+    return ((name, value.astype("float32", copy=False)) for name, value in tensors)
 
 
 def _elements(tensor):

@@ -2,11 +2,9 @@
 
 import pathlib
 
-from keras_switch import models
 from keras_switch.convert import gin_text, mtf_names
-from keras_switch.convert.engine import load, plan
 from keras_switch.convert.errors import ConversionError
-from keras_switch.convert.model import Imported, build
+from keras_switch.convert.model import Imported, imported
 from keras_switch.convert.mtf_config import from_mesh_tensorflow
 from keras_switch.convert.tf_checkpoint import TensorFlowCheckpoint, newest
 
@@ -52,8 +50,4 @@ def read(address, dtype=None, progress=None, gin=None, tokenizer=None) -> Import
     sentinels = tokenizer.num_sentinels if tokenizer else 0
     config = from_mesh_tensorflow(gin_text.read(file), source, layout, sentinels)
     table = mtf_names.table(layout)
-    plan(models.count(config, dtype).weights, source, table)
-    model = build(config, dtype, tokenizer)
-    if progress is not None:
-        progress = progress(model.count_params() * 4, f"Reading {path}")
-    return Imported(model, load(model.weights, source, table, progress))
+    return imported(config, source, table, dtype, tokenizer, progress)

@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_switch import models
-from keras_switch.convert.engine import Report
+from keras_switch.convert.engine import Report, fill, plan, size_of
 from keras_switch.convert.errors import ConversionError
 from keras_switch.models.config import ENCODER_DECODER
 
@@ -36,6 +36,31 @@ def build(config, dtype=None, tokenizer=None) -> models.SwitchSeq2SeqLM:
         preprocessor = models.SwitchSeq2SeqLMPreprocessor(tokenizer)
     backbone = models.SwitchBackbone(config, dtype=dtype)
     return models.SwitchSeq2SeqLM(backbone, preprocessor)
+
+
+def imported(config, source, table, dtype=None, tokenizer=None, progress=None):
+    """Returns the `Imported` model of a config, its weights read from a source.
+
+    Every name and shape is compared before anything is allocated.
+
+    Args:
+        config: see `build`.
+        source: `Source`.
+        table: names of its format.
+        dtype: see `build`.
+        tokenizer: see `build`.
+        progress: function of a number of bytes and a label that returns what takes the
+            bytes and the path of each weight.
+
+    Raises:
+        ConversionError: if anything is missing, left over or damaged.
+    """
+    matches = plan(models.count(config, dtype).weights, source, table)
+    model = build(config, dtype, tokenizer)
+    if progress is not None:
+        total = sum(size_of(variable) for variable in model.weights)
+        progress = progress(total, f"Reading {source.name}")
+    return Imported(model, fill(model.weights, matches, source, progress))
 
 
 def check_architecture(model):

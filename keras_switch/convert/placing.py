@@ -1,49 +1,63 @@
 """Values into variables and out of them, on one device or in parts on a mesh."""
 
+import functools
+
 import numpy as np
-from keras import ops
+from keras import backend
+
+from keras_switch.convert import memory
 
 
-def put(variable, read):
+def put(variable, fill):
     """Gives a variable its value; on a mesh every device reads the part it holds.
+
+    The old value goes before the new one comes, so that one of them is there.
 
     Args:
         variable: Keras variable.
-        read: function of a tuple of slices, or of `None` for the whole, that returns an
-            array.
+        fill: function of a tuple of slices, or of `None` for the whole, and of an array
+            of that part's shape, which it fills.
     """
     layout = _layout(variable)
+    dtype = backend.standardize_dtype(variable.dtype)
     if layout is None:
-        variable.assign(read(None))
+        memory.release(variable)
+        shape = tuple(variable.shape)
+        variable.assign(memory.filled(shape, dtype, functools.partial(fill, None)))
         return
-    from keras_switch.partitioning.transfer import packed
+    import tensorflow as tf
+    from tensorflow.experimental import dtensor
 
     seen, found = {}, []
-    for where in _where(variable, layout):
+    devices = layout.mesh.local_devices()
+    for where, device in zip(_where(variable, layout), devices, strict=True):
         key = tuple((part.start, part.stop) for part in where)
         if key not in seen:
-            seen[key] = read(where)
-        found.append(seen[key])
-    variable.value.assign(packed(found, layout))
+            shape = [stop - start for start, stop in key]
+            part = functools.partial(fill, where)
+            seen[key] = memory.filled(shape, dtype, part)
+        with tf.device(device):
+            found.append(tf.identity(seen[key]))
+    variable.value.assign(dtensor.pack(found, layout))
 
 
 def parts(variable):
     """Yields slices and array of each part of a variable; `None` for the whole."""
     layout = _layout(variable)
     if layout is None:
-        yield None, ops.convert_to_numpy(variable)
+        yield None, memory.seen(memory.value_of(variable))
         return
     from tensorflow.experimental import dtensor
 
     found = dtensor.unpack(variable.value.read_value())
     for where, part in zip(_where(variable, layout), found, strict=True):
-        yield where, part.numpy()
+        yield where, memory.seen(part)
 
 
 def whole(variable) -> np.ndarray:
-    """Returns the value of a variable, gathered if it is on a mesh."""
+    """Returns the value of a variable, gathered if it is on a mesh; only to be read."""
     if _layout(variable) is None:
-        return ops.convert_to_numpy(variable)
+        return memory.seen(memory.value_of(variable))
     from keras_switch.partitioning.transfer import full
 
     return full(variable)

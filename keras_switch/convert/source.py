@@ -21,11 +21,13 @@ class Tensor:
 class Source:
     """Tensors by name that are read one by one, or in parts.
 
-    Subclasses set `name`, for messages, and `tensors`, a dictionary of `Tensor`.
+    Subclasses set `name`, for messages, and `tensors`, a dictionary of `Tensor`; and
+    `divisible` to `False` if a part of a tensor costs as much as all of it.
     """
 
     name: str
     tensors: dict[str, Tensor]
+    divisible: bool = True
 
     def read(self, name: str, where=None) -> np.ndarray:
         """Returns a tensor, or the part of it that `where` cuts out.

@@ -4,11 +4,11 @@ import pathlib
 
 import numpy as np
 
-from keras_switch import models
 from keras_switch.convert import gin_text, t5x_files, t5x_names
-from keras_switch.convert.engine import dump, load, plan
+from keras_switch.convert.engine import dump
 from keras_switch.convert.errors import ConversionError, refuse
-from keras_switch.convert.model import Imported, build, check_architecture
+from keras_switch.convert.model import Imported, check_architecture, imported
+from keras_switch.convert.source import Source, Tensor
 from keras_switch.convert.t5x_config import from_t5x
 from keras_switch.convert.t5x_files import T5XCheckpoint
 from keras_switch.convert.t5x_gin import to_t5x
@@ -46,13 +46,9 @@ def read(address, dtype=None, progress=None, gin=None, tokenizer=None) -> Import
     config = from_t5x(gin_text.read(file, KNOWN), sentinels)
     source = T5XCheckpoint(folder)
     table, copies = names(source)
-    plan(models.count(config, dtype).weights, _Without(source, copies), table)
     _check_biases(source, copies)
-    model = build(config, dtype, tokenizer)
-    if progress is not None:
-        progress = progress(model.count_params() * 4, f"Reading {folder}")
-    loaded = load(model.weights, _Without(source, copies), table, progress)
-    return Imported(model, loaded)
+    source = _Without(source, copies)
+    return imported(config, source, table, dtype, tokenizer, progress)
 
 
 def names(source):
@@ -67,23 +63,21 @@ def names(source):
     return t5x_names.table(kinds, inner), biases
 
 
-class _Without:
+class _Without(Source):
     """A source whose repeated relative biases are one tensor a stack: the first."""
 
     def __init__(self, source, biases):
         self.name, self._source = source.name, source
-        self._axis = {names[0] for names in biases.values()}
+        self._axis = {names[0] for names in biases.values()} & set(source.tensors)
         hidden = {name for names in biases.values() for name in names[1:]}
         self.tensors = {
             name: tensor
             for name, tensor in source.tensors.items()
             if name not in hidden
         }
-        for name in self._axis & set(self.tensors):
+        for name in self._axis:
             heads, _, buckets = self.tensors[name].shape
-            self.tensors[name] = t5x_files.Tensor(
-                (heads, buckets), self.tensors[name].dtype
-            )
+            self.tensors[name] = Tensor((heads, buckets), self.tensors[name].dtype)
 
     def read(self, name, where=None):
         if name not in self._axis:
@@ -96,8 +90,13 @@ def _check_biases(source, biases):
     """Raises unless all relative biases of a stack are equal."""
     mistakes = []
     for stack, repeated in biases.items():
-        values = [source.read(name) for name in repeated if name in source.tensors]
-        first = values[0][:, :1]
+        found = [name for name in repeated if name in source.tensors]
+        shapes = {name: source.tensors[name].shape for name in found}
+        if any(len(shape) != 3 for shape in shapes.values()):
+            mistakes.append(f"{shapes}: they need heads, layers and buckets")
+            continue
+        values = [source.read(name) for name in found]
+        first = values[0][:, :1] if values else None
         if not all(np.array_equal(v, np.broadcast_to(first, v.shape)) for v in values):
             mistakes.append(
                 f"the layers of the {stack} have different relative biases "
@@ -141,7 +140,7 @@ def write(model, folder, step: int = 0, progress=None) -> list[str]:
     checkpoint.mkdir()
     if progress is not None:
         progress = progress(model.count_params() * 4, f"Writing {folder}")
-    values = ((name, value.astype("float32")) for name, value in tensors)
+    values = ((name, value.astype("float32", copy=False)) for name, value in tensors)
     t5x_files.write(values, checkpoint, step, progress)
     (pathlib.Path(folder) / "model.gin").write_text(text)
     return notes

@@ -8,15 +8,18 @@ import importlib
 import json
 import pathlib
 import re
+import zlib
 
 import ml_dtypes
 import numpy as np
 
 from keras_switch.convert.errors import ConversionError
 from keras_switch.convert.source import Source, Tensor
+from keras_switch.convert.zarr_arrays import ZarrArray, can_stream
 
 TREE = "checkpoint"
 VERSION = 3
+_CHUNK = 64 << 20  # bytes
 _ARRAY = 1  # code of flax's extension type for arrays
 _PLAIN = re.compile(r"[A-Za-z0-9_.\-]+/?")
 
@@ -54,6 +57,7 @@ class T5XCheckpoint(Source):
 
     def __init__(self, folder):
         self.name, self._folder = str(folder), pathlib.Path(folder)
+        self._current = None  # the leaf that was read last
         tree = _tree(self._folder / TREE)
         version = tree.get("version")
         if version != VERSION or "target" not in tree.get("optimizer", {}):
@@ -70,12 +74,13 @@ class T5XCheckpoint(Source):
 
     def read(self, name, where=None):
         leaf = self._leaves[name]
-        part = leaf if where is None else leaf[where]
-        if isinstance(part, np.ndarray):
-            return part
+        if leaf is not self._current and isinstance(self._current, ZarrArray):
+            self._current.close()  # there are too many to leave all open
+        self._current = leaf
         try:
-            return part.read().result()
-        except (ValueError, OSError) as error:
+            part = leaf[(slice(None),) * len(leaf.shape) if where is None else where]
+            return part if isinstance(part, np.ndarray) else part.read().result()
+        except (ValueError, OSError, EOFError, zlib.error) as error:
             raise ConversionError(
                 f"{name} of {self.name} cannot be read ({error}): a chunk is "
                 "damaged; get it anew."
@@ -89,7 +94,9 @@ class T5XCheckpoint(Source):
                 "the tree: refused."
             )
         folder = self._folder / path.rstrip("/")
-        _check_chunks(folder, name)
+        meta = _checked(folder, name)
+        if can_stream(meta):
+            return ZarrArray(folder, meta)
         store = {"driver": "file", "path": f"{folder}/"}
         try:
             return _tensorstore().open({"driver": "zarr", "kvstore": store}).result()
@@ -99,27 +106,32 @@ class T5XCheckpoint(Source):
             ) from error
 
 
-def _check_chunks(folder, name):
-    """Raises unless every chunk is there: zarr takes missing ones for zeros."""
+def _checked(folder, name):
+    """Returns what is said of an array, all of whose chunks are there.
+
+    TensorStore takes missing ones for zeros.
+    """
     try:
         meta = json.loads((folder / ".zarray").read_text())
+        np.dtype(meta["dtype"])
         counts = [
             -(-n // c) for n, c in zip(meta["shape"], meta["chunks"], strict=True)
         ]
-    except (OSError, ValueError, KeyError, ZeroDivisionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise ConversionError(
             f"{folder} is no zarr array of version 2 ({error}), but {name} is there: "
             "a part of the checkpoint is missing; get it anew."
         ) from error
     dot = meta.get("dimension_separator", ".")
     if name.endswith("/bias"):  # may be all zeros, which TensorStore leaves out
-        return
+        return meta
     for place in np.ndindex(*counts):
         chunk = folder / (dot.join(map(str, place)) or "0")
         if not chunk.is_file():
             raise ConversionError(
                 f"{chunk} is missing, a part of {name}: get the checkpoint anew."
             )
+    return meta
 
 
 def _tree(path):
@@ -170,7 +182,7 @@ def write(tensors, folder: pathlib.Path, step: int, progress=None):
         path = f"target.{name.replace('/', '.')}/"
         meta = {
             "shape": list(value.shape),
-            "chunks": list(value.shape),
+            "chunks": _chunks(value),
             "compressor": {"id": "gzip", "level": 1},
         }
         spec = {"driver": "zarr", "metadata": meta}
@@ -180,7 +192,9 @@ def write(tensors, folder: pathlib.Path, step: int, progress=None):
         opened = _tensorstore().open(
             {**spec, **options, "kvstore": store}, dtype=value.dtype.name
         )
-        opened.result().write(value).result()
+        array, rows = opened.result(), meta["chunks"][0]
+        for at in range(0, len(value), rows):  # the array is not there twice
+            array[at : at + rows].write(value[at : at + rows]).result()
         leaf = tree
         *parents, last = name.split("/")
         for parent in parents:
@@ -193,6 +207,12 @@ def write(tensors, folder: pathlib.Path, step: int, progress=None):
     state = {"step": _packed(step), "param_states": {}}
     tree = {"version": VERSION, "optimizer": {"target": tree, "state": state}}
     (folder / TREE).write_bytes(_msgpack().packb(tree))
+
+
+def _chunks(value):
+    """Returns the shape of chunks: some rows, no larger than T5X's."""
+    rows, *rest = value.shape
+    return [max(1, min(rows, _CHUNK * rows // max(1, value.nbytes))), *rest]
 
 
 def _packed(value):

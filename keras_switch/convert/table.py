@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 _HEADS = ("heads", "kv_heads")
-_BLOCK = 1 << 24  # bytes read at a time
+_BLOCK = 1 << 22  # bytes read at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,20 +131,36 @@ class Match:
             where: slice of each axis of ours; `None` is all of it.
             dtype: of the result; floats are cast to it.
         """
+        spans = _spans(where, self.weight.shape)
+        result = np.empty([stop - start for start, stop in spans], dtype)
+        self.fill(result, source, where)
+        return result
+
+    def fill(self, result, source, where=None):
+        """Fills an array with a part of the weight; see `read`.
+
+        Args:
+            result: array of the part's shape.
+            source: `Source`.
+            where: slice of each axis of ours; `None` is all of it.
+        """
         where = _spans(where, self.weight.shape)
-        sizes = [stop - start for start, stop in where]
-        result = np.empty(sizes, dtype)
         if self.split:
             for at, expert in enumerate(range(*where[0])):
-                result[at] = self._read(source, self.names[expert], where[1:])
-            return result
-        start, stop = where[0]
-        step = max(1, _BLOCK * sizes[0] // max(1, result.nbytes))
-        for at in range(start, stop, step):  # not whole: it would be there twice
+                self._fill(result[at], source, self.names[expert], where[1:])
+        else:
+            self._fill(result, source, self.names[0], where)
+
+    def _fill(self, result, source, name, where):
+        """Reads a part of one tensor, a few rows at a time: it is not there twice."""
+        (start, stop), *rest = where
+        step = max(1, _BLOCK * len(result) // max(1, result.nbytes))
+        if not source.divisible:
+            step = max(1, len(result))
+        for at in range(start, stop, step):
             end = min(at + step, stop)
-            part = self._read(source, self.names[0], [(at, end), *where[1:]])
-            result[at - start : end - start] = part
-        return result
+            rows = self._read(source, name, [(at, end), *rest])
+            result[at - start : end - start] = rows
 
     def pieces(self, value):
         """Yields name and tensor of the format for the whole of a weight.

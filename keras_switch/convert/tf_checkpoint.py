@@ -3,6 +3,8 @@
 import pathlib
 import re
 
+import numpy as np
+
 from keras_switch.convert.errors import ConversionError
 from keras_switch.convert.source import Source, Tensor
 
@@ -20,6 +22,8 @@ def newest(folder: pathlib.Path) -> pathlib.Path | None:
 class TensorFlowCheckpoint(Source):
     """A checkpoint as `tf.train.Saver` writes it.
 
+    TensorFlow reads and checks a tensor whole, whatever part of it is wanted.
+
     Args:
         prefix: path without `.index`.
 
@@ -27,10 +31,12 @@ class TensorFlowCheckpoint(Source):
         ConversionError: if it is damaged.
     """
 
+    divisible = False
+
     def __init__(self, prefix):
         import tensorflow as tf
 
-        self._tf, self.name = tf, str(prefix)
+        self._tf, self.name, self._last = tf, str(prefix), (None, None)
         try:
             reader = tf.train.load_checkpoint(self.name)
             shapes = reader.get_variable_to_shape_map()
@@ -43,17 +49,26 @@ class TensorFlowCheckpoint(Source):
         }
 
     def read(self, name, where=None):
+        shape = self.tensors[name].shape
+        spans = [] if where is None else zip(where, shape, strict=True)
+        if all(part.indices(size)[:2] == (0, size) for part, size in spans):
+            return self._restored(name)
+        if self._last[0] != name:  # devices of a mesh ask for one part after another
+            self._last = None, None
+            self._last = name, self._restored(name)
+        return self._last[1][where]
+
+    def _restored(self, name):
         from keras_switch.partitioning import files
 
-        tf, tensor = self._tf, self.tensors[name]
-        part = "" if where is None else files.spec(tensor.shape, where)
-        dtype = tf.dtypes.as_dtype(tensor.dtype)
+        tf = self._tf
+        dtype = tf.dtypes.as_dtype(self.tensors[name].dtype)
         try:
             with tf.device("CPU:0"):
-                (value,) = files.restored(self.name, name, [part], dtype)
+                (value,) = files.restored(self.name, name, [""], dtype)
         except tf.errors.OpError as error:
             raise self._damaged(error) from error
-        return value.numpy()
+        return np.asarray(value)
 
     def _damaged(self, error):
         reason = str(getattr(error, "message", error)).strip().splitlines()[:1]

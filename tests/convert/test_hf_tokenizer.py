@@ -1,0 +1,44 @@
+"""Vocabularies in Hugging Face's folders."""
+
+import json
+
+import pytest
+
+from keras_switch import models
+from keras_switch.convert import hugging_face
+
+SENTENCES = ["the quick brown fox jumps over the lazy dog", "a dog walks in the park"]
+
+
+@pytest.fixture(scope="module")
+def proto():
+    import io
+
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SENTENCES * 5),
+        model_writer=model,
+        vocab_size=40,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **{"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1},
+    )
+    return model.getvalue()
+
+
+def test_the_tokenizer_comes_with_its_sentinels_and_goes_without(made, folder, proto):
+    (folder / "spiece.model").write_bytes(proto)
+    (folder / "tokenizer_config.json").write_text('{"extra_ids": 4}')
+    model = models.SwitchSeq2SeqLM.from_preset(folder)
+    tokenizer = model.preprocessor.tokenizer
+    assert tokenizer.num_sentinels == model.backbone.config.num_sentinels == 4
+    assert model.backbone.config.vocab_size == 48
+    out = folder.parent / "out"
+    out.mkdir()
+    hugging_face.write(model, out)
+    assert (out / "spiece.model").read_bytes() == proto
+    assert json.loads((out / "tokenizer_config.json").read_text())["extra_ids"] == 4
+    again = models.SwitchSeq2SeqLM.from_preset(out)
+    assert again.preprocessor.tokenizer.proto == tokenizer.proto

@@ -1,0 +1,132 @@
+"""T5X's files: laid out as T5X does, refused when bad."""
+
+import json
+import pathlib
+import shutil
+
+import pytest
+from helpers_t5x import ROUND_TRIPS
+
+from keras_switch import convert
+from keras_switch.convert import t5x, t5x_files
+
+GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "flaxformer"
+
+GOLDEN = GOLDENS / "switch_base_tiny"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Returns a copy of a real checkpoint with the config of its run."""
+    copy = pathlib.Path(shutil.copytree(GOLDEN / "ckpt", tmp_path / "run"))
+    shutil.copy(GOLDEN / "model.gin", copy / "model.gin")
+    return copy
+
+
+def test_what_is_written_is_laid_out_as_t5x_does(tmp_path):
+    config = ROUND_TRIPS["switch"]
+    model = convert.model.build(config)
+    t5x.write(model, tmp_path)
+    folder = tmp_path / "checkpoint_0"
+    real = json.loads(
+        (
+            GOLDEN / "ckpt/checkpoint_1000/target.encoder.layers_1.mlp.expert"
+            ".wi.kernel/.zarray"
+        ).read_text()
+    )
+    ours = json.loads(
+        (folder / "target.encoder.layers_1.mlp.expert.wi.kernel/.zarray").read_text()
+    )
+    same = ("compressor", "dtype", "order", "zarr_format", "dimension_separator")
+    assert {key: ours[key] for key in same} == {key: real[key] for key in same}
+    tree = t5x_files._tree(folder / "checkpoint")
+    assert tree["version"] == 3 and tree["optimizer"]["state"]["step"] == 0
+    leaf = tree["optimizer"]["target"]["token_embedder"]["embedding"]
+    assert leaf["kvstore"] == {
+        "driver": "file",
+        "path": "target.token_embedder.embedding/",
+    }
+
+
+def tree_of(folder):
+    return folder / "checkpoint_1000" / "checkpoint"
+
+
+def change_tree(folder, change):
+    import msgpack
+
+    raw = msgpack.unpackb(tree_of(folder).read_bytes(), strict_map_key=False)
+    change(raw)
+    tree_of(folder).write_bytes(msgpack.packb(raw))
+
+
+def embedding(tree):
+    return tree["optimizer"]["target"]["token_embedder"]["embedding"]
+
+
+SPOILT = {
+    "a chunk is gone": (
+        lambda f: (f / "checkpoint_1000/target.token_embedder.embedding/0.0").unlink(),
+        "is missing, a part of token_embedder/embedding",
+    ),
+    "an array is gone": (
+        lambda f: shutil.rmtree(f / "checkpoint_1000/target.token_embedder.embedding"),
+        "no zarr array of version 2",
+    ),
+    "a chunk is cut off": (
+        lambda f: (
+            f / "checkpoint_1000/target.token_embedder.embedding/0.0"
+        ).write_bytes(b"\x1f\x8b\x08"),
+        "token_embedder/embedding of .* cannot be read",
+    ),
+    "the tree is cut off": (
+        lambda f: tree_of(f).write_bytes(tree_of(f).read_bytes()[:500]),
+        "is no tree of a T5X checkpoint",
+    ),
+    "version 2": (
+        lambda f: change_tree(f, lambda tree: tree.update(version=2)),
+        "of version 2: version 3 is read",
+    ),
+    "a path outside": (
+        lambda f: change_tree(
+            f, lambda tree: embedding(tree)["kvstore"].update(path="../../x/")
+        ),
+        r"refers to '\.\./\.\./x/', which is no folder beside",
+    ),
+    "a weight too many": (
+        lambda f: change_tree(
+            f,
+            lambda tree: tree["optimizer"]["target"].update(
+                more={"kernel": embedding(tree)}
+            ),
+        ),
+        "more/kernel: left over",
+    ),
+    "a weight too few": (
+        lambda f: change_tree(
+            f, lambda tree: tree["optimizer"]["target"].pop("token_embedder")
+        ),
+        "token_embedder/embedding: missing",
+    ),
+    "no config": (lambda f: (f / "model.gin").unlink(), "has none of config.gin"),
+    "another number of experts": (
+        lambda f: (f / "model.gin").write_text(
+            (f / "model.gin").read_text().replace("EXPERTS = 4", "EXPERTS = 8")
+        ),
+        "mlp/expert/wi/kernel: of shape",
+    ),
+    "another layout": (
+        lambda f: (f / "model.gin").write_text(
+            (f / "model.gin").read_text() + "ENCODER_SPARSE_LAYOUT = 'SOME'\n"
+        ),
+        "ENCODER_SPARSE_LAYOUT='SOME': known are MIXED",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_bad_checkpoint_is_refused(folder, name):
+    spoil, message = SPOILT[name]
+    spoil(folder)
+    with pytest.raises(convert.ConversionError, match=message):
+        t5x.read(folder)
