@@ -6,6 +6,7 @@ Each number comes from a process of its own: `python -m benchmarks.memory --chil
 import argparse
 import ctypes
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -20,21 +21,27 @@ def add(out, experts):
     rows, numbers = [], {}
     for num_experts in experts:
         found = _child(num_experts)
-        numbers[num_experts] = found
+        plain = _child(num_experts, TF_ENABLE_ONEDNN_OPTS="0")
+        numbers[num_experts] = {**found, "without_onednn": plain}
         cells = [found["weights"], found["peak"], found["peak_beyond"]]
+        cells.append(plain["peak_beyond"])
         rows.append([str(num_experts), *(f"{x / 2**20:.0f}" for x in cells)])
     columns = [
         "experts",
         "weights MiB",
         "peak of a step MiB",
         "beyond twice the weights",
+        "the same without oneDNN",
     ]
     out.table(f"Peak memory of gather, {TOKENS} tokens", columns, rows, numbers)
 
 
-def _child(num_experts):
+def _child(num_experts, **environment):
     command = [sys.executable, "-m", "benchmarks.memory", "--child", str(num_experts)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    environment = {**os.environ, **environment}
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=environment
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
