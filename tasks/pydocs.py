@@ -5,8 +5,8 @@ Tasks `pydocs_span_corruption`, `pydocs_prefix_lm` and `pydocs_lm`, splits `trai
 """
 
 from keras_switch.data import corpus, vocabularies
+from keras_switch.data.objectives import add_text_tasks
 from keras_switch.data.text_source import TextSource
-from keras_switch.tasks.objectives import add_text_tasks
 
 
 def _rows(split):

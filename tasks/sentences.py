@@ -10,9 +10,9 @@ head line and the columns `sentence` and `label`, a number. They are the splits 
 import functools
 
 from keras_switch.data import environment, folders, vocabularies
+from keras_switch.data.pairs import add_pairs
 from keras_switch.data.text_source import TextSource
 
-seqio = environment.load("seqio")
 postprocessors = environment.load("t5.data.postprocessors")
 metrics = environment.load("t5.evaluation.metrics")
 
@@ -27,31 +27,33 @@ _FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 def _rows(task, split):
     path = folders.data_file(task, _FILES[split])
     _, *lines = path.read_text(encoding="utf-8").splitlines()
-    return [_row(task, *line.rsplit("\t", 1)) for line in lines]
+    return [_row(task, f"{path}:{n}", line) for n, line in enumerate(lines, 2)]
 
 
-def _row(task, sentence, label):
+def _row(task, place, line):
+    sentence, tab, label = line.rpartition("\t")
+    labels = LABELS[task]
+    if not (tab and label.isdecimal() and int(label) < len(labels)):
+        raise ValueError(
+            f"{place}: a line must be a sentence, a tab and a label, 0 to "
+            f"{len(labels) - 1} for {', '.join(labels)}; this one is {line!r}."
+        )
     return {
         "inputs": f"{task} sentence: {sentence.strip()}",
-        "targets": LABELS[task][int(label)],
+        "targets": labels[int(label)],
     }
 
 
 def _add(task):
-    feature = seqio.Feature(vocabularies.embedded_vocabulary(), add_eos=True)
-    seqio.TaskRegistry.add(
+    add_pairs(
         task,
-        source=TextSource(functools.partial(_rows, task), tuple(_FILES)),
-        output_features={"inputs": feature, "targets": feature},
-        preprocessors=[
-            seqio.preprocessors.tokenize,
-            seqio.CacheDatasetPlaceholder(),
-            seqio.preprocessors.append_eos_after_trim,
-        ],
-        postprocess_fn=functools.partial(
+        TextSource(functools.partial(_rows, task), tuple(_FILES)),
+        (),
+        vocabularies.embedded_vocabulary(),
+        [metrics.accuracy],
+        functools.partial(
             postprocessors.string_label_to_class_id, label_classes=LABELS[task]
         ),
-        metric_fns=[metrics.accuracy],
     )
 
 

@@ -12,8 +12,8 @@ The vocabulary is that of the embedded corpus; `DataConfig.vocabulary` takes ano
 import re
 
 from keras_switch.data import folders, vocabularies
+from keras_switch.data.objectives import add_text_tasks
 from keras_switch.data.text_source import TextSource
-from keras_switch.tasks.objectives import add_text_tasks
 
 _FILES = {"train": "valid.txt", "validation": "test.txt"}
 _TITLE = re.compile(r"(?m)^(?= = [^=\n]+ = $)")  # before " = Title = "

@@ -15,7 +15,7 @@ FLOORS = (
     {"layers"},
     {"models"},
     {"convert", "data", "training"},
-    {"planning"},
+    {"evaluation", "planning"},
     {"cli"},
 )
 ROOT = pathlib.Path(keras_switch.__file__).parent

@@ -6,6 +6,7 @@ import dataclasses
 COMMANDS = {
     "train": "train a model; the same command goes on where a run stopped",
     "eval": "evaluate a checkpoint of a run on a split",
+    "cache": "prepare the examples of a task once, for many runs",
     "plan": "tell memory, messages and time of a training step, without running it",
     "convert": "bring a published checkpoint in, or ours out",
     "upcycle": "make a sparse model of a dense checkpoint",

@@ -10,7 +10,8 @@ import inspect
 import gin
 import keras
 
-from keras_switch import data, dispatch, models, routing, training
+from keras_switch import data, dispatch, evaluation, models, routing, training
+from keras_switch.cli.cache import cache
 from keras_switch.cli.convert import convert, prune_experts, upcycle
 from keras_switch.cli.demo import demo
 from keras_switch.cli.evaluate import evaluate
@@ -22,6 +23,7 @@ from keras_switch.convert import KeepUsed, MergeSimilar
 # What each word of the command line calls.
 COMMANDS = {
     **{"train": "train", "eval": "evaluate", "demo": "demo", "plan": "plan"},
+    "cache": "cache",
     **{"convert": "convert", "upcycle": "upcycle", "prune-experts": "prune_experts"},
 }
 
@@ -54,6 +56,10 @@ OURS = (
     *(training.TokenCrossEntropy, RunConfig),
     # Data.
     *(data.DataConfig, data.embedded_vocabulary, data.vocabulary),
+    *(data.FileTask, data.TextFileTask, data.TaskMixture),
+    *(data.Proportional, data.Equal),
+    # Evaluation.
+    evaluation.TaskMetrics,
     # Pruning.
     *(KeepUsed, MergeSimilar),
 )
@@ -79,7 +85,7 @@ def register():
         for thing in things:
             gin.external_configurable(thing, name=thing.__name__, module=module)
     conversions = (convert, upcycle, prune_experts)
-    for command in (train, evaluate, demo, plan, *conversions):
+    for command in (train, evaluate, cache, demo, plan, *conversions):
         gin.external_configurable(
             deferred(command), name=command.__name__, module="keras_switch"
         )

@@ -10,6 +10,7 @@ from keras_switch.cli.building import language_model
 from keras_switch.cli.meshes import batches_for, mesh_of
 from keras_switch.cli.run_config import RunConfig
 from keras_switch.data import DataConfig
+from keras_switch.evaluation import TaskEvaluation, TaskMetrics
 from keras_switch.models import ModelConfig
 from keras_switch.partitioning.clients import clients_on
 from keras_switch.training import config_file
@@ -27,6 +28,7 @@ def train(
     seed: int = 0,
     mesh_shape: str | None = None,
     layout_rules: str | None = None,
+    metrics: TaskMetrics | None = None,
     save_config=None,
 ):
     """Trains a model; goes on by itself if `model_dir` holds a checkpoint of it.
@@ -46,6 +48,8 @@ def train(
         mesh_shape: axes of a mesh, such as `"data:4,model:2"`; `None`: one device.
         layout_rules: dimensions over axes, such as `"batch:data,d_ff:model"`. `None`:
             the Switch paper's, as far as they fit.
+        metrics: what to measure on every task at each evaluation; keeps the weights of
+            each task's best. `None`: no more than the loss.
         save_config: function of the folder that writes the configuration there.
 
     Returns:
@@ -73,5 +77,20 @@ def train(
         eval_data=eval_data and batches_for(eval_data, model, clients),
         model_dir=model_dir,
         config=model,
+        observers=_observers(metrics, eval_data or data, model, model_dir, clients),
         **dataclasses.asdict(run),
     )
+
+
+def _observers(metrics, data, model, model_dir, clients):
+    """Returns the usual observers and one that measures tasks; `None` without it."""
+    if metrics is None:
+        return None
+    if clients.number > 1:
+        raise ValueError(
+            f"Metrics of tasks are measured by one process, and this run has "
+            f"{clients.number}: leave METRICS out, and measure its checkpoints with "
+            "`keras-switch eval`."
+        )
+    tasks = TaskEvaluation(metrics, data, model, model_dir)
+    return [*training.usual_observers(model_dir), tasks]

@@ -1,8 +1,10 @@
 """What a run reads: a task, lengths, a batch size, an order."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from keras_switch.data.task_spec import TaskSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,7 +12,8 @@ class DataConfig:
     """The batches of a run. Equal configs give equal batches, in every process.
 
     Args:
-        task: name of a SeqIO task or mixture, registered by importing its module.
+        task: name of a SeqIO task or mixture, registered by importing its module; or a
+            `FileTask`, `TextFileTask` or `TaskMixture`; or a `seqio.Task`.
         lengths: tokens a row has room for, by feature of the task; features that the
             model does not read are passed over.
         batch_size: rows of a batch, over all shards.
@@ -25,12 +28,16 @@ class DataConfig:
             processes there are. With 1, every process prepares all rows and keeps its
             own; as many readers as processes each prepare only theirs.
         vocabulary: `seqio.Vocabulary` in place of the task's own; `None` keeps that.
+        cut: features of which a sequence may be longer than `lengths` and is cut; of
+            others that is an error. Objectives on text always fill the lengths.
+        cache: folder that `keras-switch cache` or `seqio_cache_tasks` wrote; `None`
+            prepares examples as they are needed.
 
     Raises:
         ValueError: naming every mistake at once.
     """
 
-    task: str
+    task: str | TaskSpec
     lengths: Mapping[str, int] = dataclasses.field(
         default_factory=lambda: {"inputs": 128, "targets": 32}
     )
@@ -42,19 +49,28 @@ class DataConfig:
     num_epochs: int | None = None
     readers: int = 1
     vocabulary: Any = None
+    cut: Sequence[str] = ("inputs",)
+    cache: str | None = None
 
     def __post_init__(self):
         mistakes = [*self._mistakes()]
         if mistakes:
-            raise ValueError(f"DataConfig of task {self.task!r}: {'; '.join(mistakes)}")
+            raise ValueError(
+                f"DataConfig of task {self.task_name!r}: {'; '.join(mistakes)}"
+            )
+
+    @property
+    def task_name(self) -> str:
+        """Returns the name of the task, for logs and results."""
+        return getattr(self.task, "name", self.task)
 
     def for_evaluation(self, split: str = "validation") -> "DataConfig":
         """Returns the config of one ordered pass over another split."""
         return dataclasses.replace(self, split=split, shuffle=False, num_epochs=1)
 
     def _mistakes(self):
-        if not (isinstance(self.task, str) and self.task):
-            yield "task must be the name of a SeqIO task or mixture"
+        if not (isinstance(self.task_name, str) and self.task_name):
+            yield "task must be the name of a SeqIO task or mixture, or a FileTask"
         if not _is_positive(self.batch_size):
             yield f"batch_size is {self.batch_size!r}, give a whole number above 0"
         if not _is_positive(self.readers):

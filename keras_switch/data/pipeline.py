@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from keras_switch.data import environment, registry, vocabularies
+from keras_switch.data import environment, examples, mixing, registry, vocabularies
+from keras_switch.data.caching import use_cache
 from keras_switch.data.config import DataConfig
 from keras_switch.data.features import form_of
 
@@ -33,10 +34,13 @@ def batches(config: DataConfig, model, *, num_shards: int = 1, shard: int = 0):
     """
     task = registry.find(config.task, config.vocabulary)
     form = form_of(model, task)
+    if config.cache is not None:
+        use_cache(task, config.cache, config.split)
     _check(config, task, form, model)
     _check_shards(config, num_shards, shard)
     pipeline = _Pipeline(config, task, form, num_shards, shard)
     pipeline.check_not_empty()
+    examples.check(task, config, form)
     return pipeline.endless() if config.num_epochs is None else pipeline.finite()
 
 
@@ -82,11 +86,12 @@ class _Pipeline:
             shuffle=False,
             seed=self.config.seed,
             num_epochs=1,
+            use_cached=self.config.cache is not None,
         )
         for _ in examples.take(1):
             return
         raise ValueError(
-            f"Split {self.config.split!r} of task {self.config.task!r} gives no "
+            f"Split {self.config.split!r} of task {self.config.task_name!r} gives no "
             f"example at lengths {self._lengths}. Look whether its files "
             "are empty, or whether a preprocessor drops everything."
         )
@@ -125,6 +130,7 @@ class _Pipeline:
             self._lengths,
             self.form.converter(config.pack),
             dataset_split=config.split,
+            use_cached=config.cache is not None,
             shuffle=config.shuffle,
             num_epochs=config.num_epochs,
             shard_info=shard_info,
@@ -188,27 +194,28 @@ def _options(dataset):
 def _check(config, task, form, model):
     if config.pack and not getattr(model, "packable", True):
         raise ValueError(
-            f"DataConfig of task {config.task!r} packs several examples in a row, and "
-            f"mixer={model.mixer} would mix them with each other. Set "
+            f"DataConfig of task {config.task_name!r} packs several examples in a row, "
+            f"and mixer={model.mixer} would mix them with each other. Set "
             "DataConfig.pack=False, or ModelConfig.mixer=SelfAttention()."
         )
     missing = [name for name in form.features if name not in config.lengths]
     if missing:
         raise ValueError(
-            f"DataConfig of task {config.task!r} has lengths for "
+            f"DataConfig of task {config.task_name!r} has lengths for "
             f"{sorted(config.lengths)}, but none for {missing}, which the task gives "
             f"and the model reads. Set lengths={{{_example(form)}}}."
         )
     if config.split not in task.splits:
         raise ValueError(
-            f"Task {config.task!r} has no split {config.split!r}. Its splits are "
+            f"Task {config.task_name!r} has no split {config.split!r}. Its splits are "
             f"{', '.join(map(repr, sorted(task.splits)))}."
         )
+    mixing.check_rates(task, config.split)
     vocab_size = getattr(model, "vocab_size", None)
     if vocab_size is not None:
         for name in form.features:
             vocabulary = task.output_features[name].vocabulary
-            vocabularies.check_fits(vocabulary, vocab_size, config.task)
+            vocabularies.check_fits(vocabulary, vocab_size, config.task_name)
 
 
 def _example(form):
@@ -219,8 +226,8 @@ def _check_shards(config, num_shards, shard):
     readers = config.readers
     if readers % num_shards and num_shards % readers:
         raise ValueError(
-            f"The {readers} readers of DataConfig of task {config.task!r} cannot be "
-            f"shared by {num_shards} clients: set readers to 1, or to a multiple of "
+            f"The {readers} readers of DataConfig of task {config.task_name!r} cannot "
+            f"be shared by {num_shards} clients: set readers to 1, or to a multiple of "
             f"{num_shards}."
         )
     if config.batch_size % num_shards:

@@ -2,28 +2,47 @@
 
 import dataclasses
 import difflib
-import pkgutil
+import pathlib
 
 from keras_switch.data import environment
+from keras_switch.data.task_spec import TaskSpec
 
 
-def find(name: str, vocabulary=None):
-    """Returns the `seqio.Task` or `seqio.Mixture` registered under `name`.
+def find(name, vocabulary=None):
+    """Returns a `seqio.Task` or `seqio.Mixture`.
 
     Args:
-        name: its name. Tasks register when the module that defines them is imported.
+        name: the name it is registered under: tasks register when the module that
+            defines them is imported. Or a `TaskSpec`, or itself.
         vocabulary: `seqio.Vocabulary` to use in place of the task's own; `None` keeps
             that.
 
     Raises:
         ValueError: if there is none; says the nearest names and what to import.
     """
+    if isinstance(name, TaskSpec):
+        return name.task(vocabulary)
+    seqio = environment.load("seqio")
+    provider = _registered(name) if isinstance(name, str) else name
+    if not isinstance(provider, seqio.DatasetProviderBase):
+        raise ValueError(
+            f"{name!r} is no task: give a name, a FileTask, a TaskMixture or a "
+            "seqio.Task."
+        )
+    return provider if vocabulary is None else _speaking(provider, vocabulary)
+
+
+def subtasks(provider) -> list:
+    """Returns the tasks of a `seqio.Mixture`, or a `seqio.Task` alone."""
+    return list(getattr(provider, "tasks", [provider]))
+
+
+def _registered(name):
     seqio = environment.load("seqio")
     known = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
     if name not in known:
         raise ValueError(_unknown(name, known))
-    provider = seqio.get_mixture_or_task(name)
-    return provider if vocabulary is None else _speaking(provider, vocabulary)
+    return seqio.get_mixture_or_task(name)
 
 
 def _speaking(provider, vocabulary):
@@ -45,8 +64,9 @@ def _speaking(provider, vocabulary):
 def _unknown(name, known):
     """Words the error for a name that nobody registered."""
     modules = _task_modules()
-    # A task is named after its module, or begins with its name.
-    likely = [module for module in modules if name.startswith(module)]
+    # A task is named in its module, or begins with the module's name.
+    likely = [m for m, text in modules.items() if f'"{name}"' in text]
+    likely += [m for m in modules if name.startswith(m)]
     near = difflib.get_close_matches(name, sorted(known), 3)
     hints = []
     if near:
@@ -54,12 +74,16 @@ def _unknown(name, known):
     hints.append(
         "Tasks register when the module that defines them is imported: write `import "
         f"keras_switch.tasks.{(likely or ['<module>'])[0]}`, in Python or in a gin "
-        f"file; the modules are {', '.join(modules)}."
+        f"file; the modules are {', '.join(modules)}. A module of your own is named by "
+        "--gin.MODULES=\"['my_package.tasks']\"."
     )
     return f"No SeqIO task or mixture is named {name!r}. {' '.join(hints)}"
 
 
 def _task_modules():
+    """Returns the sources of the modules of `keras_switch.tasks`, by name."""
     import keras_switch.tasks
 
-    return [module.name for module in pkgutil.iter_modules(keras_switch.tasks.__path__)]
+    (folder,) = keras_switch.tasks.__path__
+    files = sorted(pathlib.Path(folder).glob("[a-z]*.py"))
+    return {file.stem: file.read_text(encoding="utf-8") for file in files}

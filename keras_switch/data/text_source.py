@@ -16,7 +16,7 @@ class TextSource(seqio.DataSource):
 
     Args:
         read: function from the name of a split to a sequence of rows, each a dictionary
-            of strings.
+            of strings, or of lists of strings.
         splits: names of the splits.
 
     Raises:
@@ -28,6 +28,14 @@ class TextSource(seqio.DataSource):
         self._read = read
 
     supports_arbitrary_sharding = True
+
+    def num_rows(self, split: str) -> int:
+        """Returns how many rows a split has.
+
+        `num_input_examples` leaves that open: SeqIO would keep the rows of a small
+        split in memory in the order of their first epoch.
+        """
+        return len(self._read(split))
 
     def list_shards(self, split):
         return [split]
@@ -43,7 +51,14 @@ class TextSource(seqio.DataSource):
             numbers = numbers.shard(shard_info.num_shards, shard_info.index)
         if shuffle:
             numbers = numbers.shuffle(len(rows), seed=seed)
-        columns = {key: tf.constant([row[key] for row in rows]) for key in rows[0]}
+        columns = {key: _column([row[key] for row in rows]) for key in rows[0]}
         return numbers.map(
             lambda i: {key: column[i] for key, column in columns.items()}
         )
+
+
+def _column(values):
+    """Returns the values of a column, those of lists as rows of different lengths."""
+    if isinstance(values[0], str):
+        return tf.constant(values)
+    return tf.ragged.constant(values)

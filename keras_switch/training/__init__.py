@@ -21,6 +21,7 @@ from keras_switch.training.logs import Progress as Progress
 from keras_switch.training.logs import TensorBoard as TensorBoard
 from keras_switch.training.logs import read_records as read_records
 from keras_switch.training.loop import train as train
+from keras_switch.training.loop import usual_observers as usual_observers
 from keras_switch.training.losses import TokenCrossEntropy as TokenCrossEntropy
 from keras_switch.training.losses import cross_entropy as cross_entropy
 from keras_switch.training.losses import token_losses as token_losses

@@ -100,15 +100,18 @@ def train(
     return run.run()
 
 
+def usual_observers(model_dir=None):
+    """Returns a progress bar, and with a folder `metrics.jsonl` and TensorBoard."""
+    if model_dir is None:
+        return [Progress()]
+    folder = pathlib.Path(model_dir)
+    files = [JsonLines(folder / "metrics.jsonl"), TensorBoard(folder / "tensorboard")]
+    return [Progress(), *files]
+
+
 def _observers(observers, model_dir, clients):
     if observers is None:
-        observers = [Progress()]
-        if model_dir is not None:
-            folder = pathlib.Path(model_dir)
-            observers += [
-                JsonLines(folder / "metrics.jsonl"),
-                TensorBoard(folder / "tensorboard"),
-            ]
+        observers = usual_observers(model_dir)
     mine = [o for o in observers if clients.is_first or not o.only_first]
     return [DivergenceGuard(), *mine]
 

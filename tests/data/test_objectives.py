@@ -6,8 +6,8 @@ import random
 import pytest
 import seqio
 
+from keras_switch.data.objectives import add_text_tasks
 from keras_switch.data.text_source import TextSource
-from keras_switch.tasks.objectives import add_text_tasks
 
 VOCABULARY = seqio.ByteVocabulary(extra_ids=100)  # 3 specials, 256 bytes, 100 sentinels
 TOP, FIRST_SENTINEL, END = 358, 259, 1
