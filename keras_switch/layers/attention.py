@@ -3,11 +3,13 @@
 Axes: B batch, Q queries, Kl keys, D d_model, H heads, KV key and value heads.
 """
 
+from typing import ClassVar
+
 import keras
 from keras import ops
 
-from keras_switch.layers.base import Layer
 from keras_switch.layers.dropout import SequenceDropout
+from keras_switch.layers.lora import LoraLayer
 from keras_switch.partitioning import constrain, gathered, on_mesh
 from keras_switch.routing.softmax import softmax
 
@@ -15,7 +17,7 @@ MASKED = -1e9  # Mesh TensorFlow's; finite, and so is a row without any visible 
 
 
 @keras.saving.register_keras_serializable("keras_switch")
-class Attention(Layer):
+class Attention(LoraLayer):
     """Attention without biases; logits and softmax in float32 under every policy.
 
     As in T5 (arXiv:1910.10683) logits are not divided by sqrt(d_kv); the initializer of
@@ -44,6 +46,11 @@ class Attention(Layer):
         ValueError: if heads cannot share key and value heads evenly, or the mask has
             another rank.
     """
+
+    lora_axes: ClassVar = {
+        **{"query": (0, 1), "key": (0, 1), "value": (0, 1)},
+        "output": (0, 2),
+    }
 
     def __init__(
         self,
@@ -83,12 +90,16 @@ class Attention(Layer):
         self.value = self._kernel("value", shape, dims, d_context**-0.5)
         shape, dims = (heads, d_kv, d_model), ("heads", "d_kv", "d_model")
         self.out = self._kernel("output", shape, dims, (heads * d_kv) ** -0.5)
+        self._build_lora()
+
+    def lora_kernel(self, name):
+        return self.out if name == "output" else getattr(self, name)
 
     def call(self, x, context=None, mask=None, bias=None, training=False):
         mask = self._checked(mask, context)
-        query = self._heads(x, self.query)
-        key = self._heads(x if context is None else context, self.key)
-        value = self._heads(x if context is None else context, self.value)
+        query = self._heads(x, "query")
+        key = self._heads(x if context is None else context, "key")
+        value = self._heads(x if context is None else context, "value")
         if context is None and self.rotary is not None:
             positions = ops.arange(ops.shape(x)[1])
             query, key = self.rotary(query, positions), self.rotary(key, positions)
@@ -114,7 +125,7 @@ class Attention(Layer):
         Computed once, they serve every step of decoding: `(B, KV, Kl, d_kv)` each.
         """
         context = ops.cast(context, self.compute_dtype)
-        parts = self._heads(context, self.key), self._heads(context, self.value)
+        parts = self._heads(context, "key"), self._heads(context, "value")
         return tuple(_pinned(_swap_heads(part)) for part in parts)
 
     def attend(self, x, cache, mask=None, bias=None):
@@ -126,7 +137,7 @@ class Attention(Layer):
             mask: `(B or 1, 1, Q, Kl)` bool, true where a query sees a key.
             bias: `(1, H, Q, Kl)`.
         """
-        query = self._heads(ops.cast(x, self.compute_dtype), self.query)
+        query = self._heads(ops.cast(x, self.compute_dtype), "query")
         return self._attend(query, *cache, mask, bias)
 
     def step(self, x, cache, index, mask=None, bias=None):
@@ -144,21 +155,27 @@ class Attention(Layer):
             `(B, Q, D)`, and the caches with these tokens in them.
         """
         x = ops.cast(x, self.compute_dtype)
-        query, key = self._heads(x, self.query), self._heads(x, self.key)
+        query, key = self._heads(x, "query"), self._heads(x, "key")
         if self.rotary is not None:
             positions = index + ops.arange(ops.shape(x)[1])
             query, key = self.rotary(query, positions), self.rotary(key, positions)
-        new = key, self._heads(x, self.value)
+        new = key, self._heads(x, "value")
         cache = tuple(
             _written(old, _swap_heads(part), index)
             for old, part in zip(cache, new, strict=True)
         )
         return self._attend(query, *cache, mask, bias), cache
 
-    def _heads(self, x, kernel):
-        """Returns `x` `(B, L, D)` as `(B, L, heads, d_kv)`."""
-        x = ops.einsum("bld,dhk->blhk", x, gathered(kernel, x.dtype))
-        return constrain(x, "batch", "length", "heads", "d_kv")
+    def _heads(self, x, name):
+        """Returns `x` `(B, L, D)` as `(B, L, heads, d_kv)`, by the kernel of a name."""
+
+        def update(a, b):
+            rows = constrain(ops.matmul(x, a), "batch", "length", None)
+            return ops.einsum("blr,rhk->blhk", rows, b)
+
+        kernel = gathered(self.lora_kernel(name), x.dtype)
+        y = self._adapted(name, ops.einsum("bld,dhk->blhk", x, kernel), update)
+        return constrain(y, "batch", "length", "heads", "d_kv")
 
     def _attend(self, query, key, value, mask, bias, training=False):
         """Returns `(B, Q, D)` for queries `(B, Q, H, d)`, the rest `(B, KV, Kl, d)`."""
@@ -183,8 +200,17 @@ class Attention(Layer):
         x = ops.matmul(probs, value)
         x = ops.reshape(x, (-1, self.num_heads, length, self.d_kv))
         x = constrain(x, "batch", "heads", "length", "d_kv")
-        x = ops.einsum("bhqk,hkd->bqd", x, gathered(self.out, x.dtype))
-        return constrain(x, "batch", "length", "d_model")
+        return constrain(self._joined(x), "batch", "length", "d_model")
+
+    def _joined(self, x):
+        """Returns the answers of all heads `(B, H, Q, d_kv)` as `(B, Q, D)`."""
+
+        def update(a, b):
+            rows = ops.einsum("bhqk,hkr->bqr", x, a)
+            return ops.matmul(constrain(rows, "batch", "length", None), b)
+
+        y = ops.einsum("bhqk,hkd->bqd", x, gathered(self.out, x.dtype))
+        return self._adapted("output", y, update)
 
     def _rows(self, length):
         """Returns the number of rows of queries per key head, as part of a shape."""

@@ -4,18 +4,22 @@ Axes: N blocks of rows with one owner each, R rows in a block, E experts, D mode
 F hidden width of an expert.
 """
 
+from typing import ClassVar
+
 import keras
 from keras import ops
 
 from keras_switch.dispatch.gathers import take_blocks
 from keras_switch.layers import activations
-from keras_switch.layers.base import Layer
 from keras_switch.layers.initializers import ScaledTruncatedNormal
+from keras_switch.layers.lora import LoraLayer
 from keras_switch.partitioning import constrain, gathered
 
 
-class _Experts(Layer):
+class _Experts(LoraLayer):
     """What plain and gated experts share: arguments, weights by block, dropout."""
+
+    lora_options: ClassVar = {"autocast": False}
 
     def __init__(
         self, num_experts, d_ff, activation, expert_dropout_rate, init_scale, **kwargs
@@ -48,7 +52,7 @@ class _Experts(Layer):
             hidden = keras.random.dropout(
                 hidden, self.expert_dropout_rate, seed=self.seed_generator
             )
-        rows = self._product(hidden, self.wo, owner)
+        rows = self._product(hidden, "wo", owner)
         return constrain(rows, "experts", "batch", "d_model")
 
     def compute_output_shape(self, input_shape):
@@ -75,8 +79,15 @@ class _Experts(Layer):
             return ops.cast(block, dtype)
         return ops.cast(take_blocks(ops.copy(weight), owner), dtype)
 
-    def _product(self, rows, weight, owner):
-        return ops.matmul(rows, self._of_blocks(weight, owner, rows.dtype))
+    def _product(self, rows, name, owner):
+        """Returns `rows` `(N, R, in)` times each owner's kernel, `(N, R, out)`."""
+        kernel = self._of_blocks(getattr(self, name), owner, rows.dtype)
+        y = ops.matmul(rows, kernel)
+        if name not in self.lora_targets:
+            return y
+        a, b = (self._of_blocks(w, owner, rows.dtype) for w in self._pair(name))
+        low = constrain(ops.matmul(rows, a), "experts", "batch", None)
+        return y + self.lora_scale * ops.matmul(low, b)
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -105,6 +116,8 @@ class Experts(_Experts):
         ValueError: if a size is not positive or a rate not in [0, 1).
     """
 
+    lora_axes: ClassVar = {"wi": (1, 1), "wo": (1, 1)}
+
     def __init__(
         self,
         num_experts,
@@ -127,6 +140,7 @@ class Experts(_Experts):
             zeros, d_model = keras.initializers.Zeros(), input_shape[-1]
             self.bi = self._add("bi", (self.num_experts, self.d_ff), ("d_ff",), zeros)
             self.bo = self._add("bo", (self.num_experts, d_model), ("d_model",), zeros)
+        self._build_lora()
 
     def call(self, rows, owner=None, training=False):
         rows = super().call(rows, owner, training)
@@ -136,7 +150,7 @@ class Experts(_Experts):
         return ("wi",)
 
     def _hidden(self, rows, owner):
-        hidden = self._product(rows, self.wi, owner)
+        hidden = self._product(rows, "wi", owner)
         return self.activation(self._biased(hidden, self.bi, owner))
 
     def _biased(self, rows, bias, owner):
@@ -170,6 +184,8 @@ class GatedExperts(_Experts):
         ValueError: if a size is not positive or a rate not in [0, 1).
     """
 
+    lora_axes: ClassVar = {"wi_0": (1, 1), "wi_1": (1, 1), "wo": (1, 1)}
+
     def __init__(
         self,
         num_experts,
@@ -183,12 +199,16 @@ class GatedExperts(_Experts):
             num_experts, d_ff, activation, expert_dropout_rate, init_scale, **kwargs
         )
 
+    def build(self, input_shape):
+        super().build(input_shape)
+        self._build_lora()
+
     def _inputs_named(self):
         return ("wi_0", "wi_1")
 
     def _hidden(self, rows, owner):
-        gate = self.activation(self._product(rows, self.wi_0, owner))
-        return gate * self._product(rows, self.wi_1, owner)
+        gate = self.activation(self._product(rows, "wi_0", owner))
+        return gate * self._product(rows, "wi_1", owner)
 
 
 def check_positive(layer, **sizes):

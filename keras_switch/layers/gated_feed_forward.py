@@ -3,12 +3,12 @@
 Axes: B batch, L length, D d_model, F d_ff.
 """
 
+from typing import ClassVar
+
 import keras
-from keras import ops
 
 from keras_switch.layers import activations
 from keras_switch.layers.feed_forward import FeedForward
-from keras_switch.partitioning import gathered
 
 
 @keras.saving.register_keras_serializable("keras_switch")
@@ -31,6 +31,8 @@ class GatedFeedForward(FeedForward):
         training: whether to drop.
     """
 
+    lora_axes: ClassVar = {"wi_0": (0, 1), "wi_1": (0, 1), "wo": (0, 1)}
+
     def __init__(
         self, d_ff, activation="gelu", dropout_rate=0.0, init_scale=0.1, **kwargs
     ):
@@ -41,8 +43,8 @@ class GatedFeedForward(FeedForward):
         self.wi_0 = self._kernel("wi_0", (d_model, d_ff), ("d_model", "d_ff"))
         self.wi_1 = self._kernel("wi_1", (d_model, d_ff), ("d_model", "d_ff"))
         self.wo = self._kernel("wo", (d_ff, d_model), ("d_ff", "d_model"))
+        self._build_lora()
 
     def _hidden(self, x):
         activate = activations.get(self.activation)
-        gate = activate(ops.matmul(x, gathered(self.wi_0)))
-        return gate * ops.matmul(x, gathered(self.wi_1))
+        return activate(self._product("wi_0", x)) * self._product("wi_1", x)

@@ -20,6 +20,7 @@ from keras_switch.models.count import Count as Count
 from keras_switch.models.count import WeightCount as WeightCount
 from keras_switch.models.count import count as count
 from keras_switch.models.decoding import sparse_layers as sparse_layers
+from keras_switch.models.lora import Lora as Lora
 from keras_switch.models.parts import Fourier as Fourier
 from keras_switch.models.parts import GatedMlp as GatedMlp
 from keras_switch.models.parts import Parallel as Parallel

@@ -3,10 +3,12 @@
 Axes: B batch, L length, D d_model.
 """
 
+import dataclasses
+
 import keras
 import keras_hub
 
-from keras_switch.models import assembly
+from keras_switch.models import assembly, lora, lora_files
 from keras_switch.models.built_in import BuiltInPresets
 from keras_switch.models.config import ENCODER_DECODER, ModelConfig
 
@@ -54,6 +56,8 @@ class SwitchBackbone(BuiltInPresets, keras_hub.models.Backbone):
         super().__init__(
             inputs=inputs, outputs=self._outputs(inputs), dtype=dtype, **kwargs
         )
+        if config.lora is not None:
+            lora.add(self, config.lora)
 
     def encode(self, token_ids, padding_mask, training=False):
         """Returns the encoder's output, `(B, L, D)`.
@@ -69,6 +73,45 @@ class SwitchBackbone(BuiltInPresets, keras_hub.models.Backbone):
             token_ids=token_ids,
             training=training,
         )
+
+    def enable_lora(self, rank, lora_alpha=None, targets=("query", "value")):
+        """Adds LoRA and freezes all else; call it before `compile`.
+
+        The model computes what it did. It is part of the config from then on: of what
+        is saved, of checkpoints and of presets.
+
+        Args:
+            rank: see `models.Lora`, as for the next two.
+            lora_alpha: see there.
+            targets: see there; also `("experts",)`, `("mixer", "mlp", "experts")`.
+
+        Raises:
+            ValueError: if there is LoRA already, or a target matches no kernel.
+        """
+        if self.config.lora is not None:
+            raise ValueError(
+                f"{self.name!r} has {self.config.lora} already: merge it first "
+                "(merge_lora)."
+            )
+        wanted = lora.Lora(rank, lora_alpha, targets)
+        lora.add(self, wanted)
+        self.config = dataclasses.replace(self.config, lora=wanted)
+
+    def merge_lora(self):
+        """Adds the updates to the kernels: a model without LoRA, of the same function.
+
+        Compile it anew to go on training, which then trains all weights.
+        """
+        lora.merge(self)
+        self.config = dataclasses.replace(self.config, lora=None)
+
+    def save_lora_weights(self, filepath):
+        """Writes the LoRA weights alone, into a file that ends with `.lora.h5`."""
+        lora_files.save(self, filepath)
+
+    def load_lora_weights(self, filepath):
+        """Reads what `save_lora_weights` wrote; enables LoRA where there is none."""
+        lora_files.load(self, filepath)
 
     def load_weights(self, filepath, **kwargs):
         """Loads weights; see `keras.Model.load_weights`.

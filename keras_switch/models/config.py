@@ -10,6 +10,7 @@ from keras_switch.models.checks import (
     not_rates,
     unknown_activation,
 )
+from keras_switch.models.lora import Lora
 from keras_switch.models.parts import (
     Fourier,
     GatedMlp,
@@ -154,6 +155,7 @@ class ModelConfig(Part):
         init_scale: of the truncated normal initializers (arXiv:2101.03961, table 3).
         remat: whether blocks are computed again in the backward pass, to save memory.
         prefix_lm: whether a decoder-only model sees a prefix in both directions.
+        lora: updates of low rank, which alone are trained; `None` for none.
 
     Raises:
         ValueError: naming every mistake at once.
@@ -180,6 +182,7 @@ class ModelConfig(Part):
     init_scale: float = 0.1
     remat: bool = False
     prefix_lm: bool = False
+    lora: Lora | None = None
 
     def __post_init__(self):
         mistakes = [*self._sizes(), *self._kinds()]
@@ -250,6 +253,7 @@ class ModelConfig(Part):
                 "block": (Serial, Parallel),
                 "position": (RelativePosition, RotaryPosition, optional),
                 "sparse": (Sparse, optional),
+                "lora": (Lora, optional),
             },
         )
 

@@ -12,7 +12,7 @@ import keras
 from keras.src.backend.common import global_state
 
 from keras_switch.layers import CrossBlock, Stack
-from keras_switch.models import assembly
+from keras_switch.models import assembly, lora
 from keras_switch.models.config import ModelConfig
 from keras_switch.routing import Soft
 
@@ -85,7 +85,7 @@ def _stack(config, name, dtype):
     """Returns the weights of a stack, from one block of each kind."""
     sparse, kinds, weights = config.sparse_layers(name), {}, []
     for i in range(config.depth(name)):
-        kind = i in sparse
+        kind = i if config.lora else i in sparse  # LoRA may be of some blocks only
         if kind not in kinds:
             kinds[kind] = i, _block(config, name, i, dtype)
         first, of_kind = kinds[kind]
@@ -108,6 +108,8 @@ def _block(config, name, i, dtype):
     weights = []
     for part in parts:
         _build(config, part)
+        if config.lora:
+            lora.add(part, config.lora, f"{name}/{part.name}")
         weights += _weights(part, f"{name}/{part.name}", visited)
     return weights
 

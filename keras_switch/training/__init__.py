@@ -15,6 +15,9 @@ from keras_switch.training.factoring import (
 )
 from keras_switch.training.factoring import T5XFactoring as T5XFactoring
 from keras_switch.training.factoring import Unfactored as Unfactored
+from keras_switch.training.freezing import Frozen as Frozen
+from keras_switch.training.freezing import Trainable as Trainable
+from keras_switch.training.freezing import chosen as chosen
 from keras_switch.training.interruption import Interrupted as Interrupted
 from keras_switch.training.logs import JsonLines as JsonLines
 from keras_switch.training.logs import Progress as Progress
@@ -30,6 +33,7 @@ from keras_switch.training.observers import DivergenceGuard as DivergenceGuard
 from keras_switch.training.observers import Observer as Observer
 from keras_switch.training.records import History as History
 from keras_switch.training.records import Record as Record
+from keras_switch.training.run_folder import load_run as load_run
 from keras_switch.training.saving import CheckpointError as CheckpointError
 from keras_switch.training.schedules import InverseSquareRoot as InverseSquareRoot
 from keras_switch.training.schedules import LinearTail as LinearTail

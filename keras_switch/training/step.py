@@ -119,13 +119,18 @@ class TrainStep:
         inputs, targets, weights = batch
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
-            outputs = self.model(inputs, training=True)
-            sums = token_sums(self.loss, targets, outputs, weights)
-            aux = self.aux_loss(self.model) / self.microbatches
+            sums, aux = self._losses(inputs, targets, weights)
+            aux = aux / self.microbatches
             loss = tf.math.divide_no_nan(sums["loss"], divisor) + aux
             loss = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(loss, [v.value for v in variables])
         return g.as_float32(gradients, variables), {**sums, "aux_loss": aux}
+
+    def _losses(self, inputs, targets, weights):
+        """Returns sums over the tokens of a micro-batch, and the layers' losses."""
+        outputs = self.model(inputs, training=True)
+        sums = token_sums(self.loss, targets, outputs, weights)
+        return sums, self.aux_loss(self.model)
 
     def _metrics(self, sums, divisor):
         """Returns means of the sums, and the loss that was minimized."""
@@ -168,6 +173,10 @@ def _check(model, microbatches, max_grad_norm):
         raise ValueError(
             f"The model {model.name!r} has no weights yet. Call it once on a batch of "
             "inputs, then make the TrainStep."
+        )
+    if not model.trainable_variables:
+        raise ValueError(
+            f"All weights of the model {model.name!r} are frozen: leave some to train."
         )
     if microbatches < 1:
         raise ValueError(f"microbatches={microbatches} must be at least 1.")
