@@ -133,10 +133,10 @@ def missing_values(config: Config, command: str) -> Iterator[Mistake]:
 def wrong_kinds(config: Config) -> Iterator[Mistake]:
     """Yields values that are not of the kind that their parameter is annotated with."""
     for binding in config.bindings.values():
-        if binding.name == MACRO or binding.value is gin.REQUIRED:
+        value, place = resolved(binding.value, config), binding.place
+        if binding.name == MACRO or value is gin.REQUIRED:
             continue
         hint = parameters(configurable(binding.name))[binding.parameter]
-        value, place = resolved(binding.value, config), binding.place
         if not gin_types.fits(value, hint):
             macro = gin_types.macro_name(binding.value)
             if macro:
