@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks import common, report
 from benchmarks.common import Absent, Case, cores
 from benchmarks.models import BASE_CONFIG
+from keras_switch import models
 
 NEW, INPUTS = 64, 64
 BATCHES = (1, 8, 32)
@@ -58,7 +59,7 @@ def _experts(out, rows, args):
     names = {DENSE: None, **{f"{e} experts": e for e in args.experts}}
     cases = []
     for name, experts in names.items():
-        model = _model(_config(experts))
+        model = _model(_config(experts, placement=models.NoLayers()))  # of the encoder
         cases.append(_case(name, model, rows, NEW))
         cases.append(_case(f"{name}, one token", model, rows, 1))
     timings = common.compare(cases, args.rounds)
@@ -95,8 +96,6 @@ def ours(name, config, rows, jit=False):
 
 
 def _model(config, jit=False):
-    from keras_switch import models
-
     model = models.SwitchSeq2SeqLM(models.SwitchBackbone(config))
     model.compile(sampler="greedy", jit_compile=jit)
     return model
@@ -160,13 +159,14 @@ def _ids(i, rows):
     return np.random.default_rng(i).integers(3, 32000, (rows, INPUTS), "int32")
 
 
-def _config(experts):
-    sparse = BASE_CONFIG.sparse
+def _config(experts, **changes):
+    """Returns the config with so many experts in every other layer; `None`: none."""
+    sparse = None
     if experts is not None:
-        sparse = dataclasses.replace(sparse, num_experts=experts)
-    return dataclasses.replace(
-        BASE_CONFIG, num_layers=LAYERS, sparse=None if experts is None else sparse
-    )
+        changes = {"decoder_placement": models.Odd(), **changes}
+        base = BASE_CONFIG.sparse
+        sparse = dataclasses.replace(base, num_experts=experts, **changes)
+    return dataclasses.replace(BASE_CONFIG, num_layers=LAYERS, sparse=sparse)
 
 
 def _named(maker):

@@ -150,3 +150,92 @@ def test_generation_leaves_an_eval_dispatch_and_expert_choice_as_they_are():
         assert encoder.eval_dispatch is None
         assert not decoder.eval_dispatch.drops
     assert decoder.eval_dispatch is None
+
+
+def written(model, batch, **options):
+    """Returns ids, mask and scores of `generate`, the stop token being 7."""
+    _, ids, mask = prompt(model.backbone.config)
+    found, scores = model.generate(
+        dict(batch), stop_token_ids=(7,), return_scores=True, **options
+    )
+    return found[ids], found[mask], scores
+
+
+@pytest.mark.parametrize("name", ["encoder-decoder", "decoder"])
+def test_scores_are_log_likelihoods_of_what_was_written(name):
+    model = language_model(helpers.tiny(**CASES[name]))
+    batch, ids, mask = prompt(model.backbone.config)
+    tokens, counts, scores = written(model, batch, sampler="greedy")
+    with models.decoding.dropless(model):
+        logits = np.asarray(model({**batch, ids: tokens, mask: np.ones_like(tokens)}))
+    logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    logs = np.take_along_axis(logs[:, :-1], tokens[:, 1:, None], -1)[..., 0]
+    new = (counts & (batch[mask] == 0))[:, 1:]
+    np.testing.assert_allclose(scores, (logs * new).sum(-1), atol=1e-4)
+
+
+def test_several_samples_are_drawn_for_each_input():
+    model = language_model(helpers.tiny(**DECODER, num_layers=1))
+    batch, *_ = prompt(model.backbone.config)
+    one = keras_hub.samplers.TopKSampler(k=1)
+    greedy, _, score = written(model, batch, sampler="greedy")
+    same, mask, scores = written(model, batch, sampler=one, num_samples=3)
+    assert same.shape == mask.shape == (2, 3, 8) and scores.shape == (2, 3)
+    np.testing.assert_array_equal(same, np.stack([greedy] * 3, 1))
+    np.testing.assert_allclose(scores, np.stack([score] * 3, 1), atol=1e-5)
+    drawn, *_ = written(model, batch, sampler="random", num_samples=3)
+    assert len(np.unique(drawn[1], axis=0)) == 3
+    beams, _, ranked = written(
+        model, batch, sampler=models.BeamSearch(4), num_samples=2
+    )
+    assert beams.shape == (2, 2, 8) and (ranked[:, 0] >= ranked[:, 1]).all()
+
+
+@pytest.mark.parametrize(
+    "sampler", ["greedy", models.BeamSearch(2)], ids=["greedy", "beams"]
+)
+def test_rows_keep_to_the_least_and_the_most_tokens(sampler):
+    model = language_model(helpers.tiny(**DECODER))
+    batch, *_ = prompt(model.backbone.config)
+    free, *_ = written(model, batch, sampler=sampler)
+    stop = (int(free[1, 1]),)  # what the second row would say first
+    asked = {"sampler": sampler, "min_new_tokens": 2, "max_new_tokens": 4}
+    found = model.generate(dict(batch), stop_token_ids=stop, **asked)
+    for row, start in ((0, 3), (1, 1)):
+        tokens = found["token_ids"][row]
+        assert not np.isin(tokens[start : start + 2], stop).any()
+        assert not tokens[start + 4 :].any()
+    again = model.generate(dict(batch), stop_token_ids=stop, **asked, strip_prompt=True)
+    np.testing.assert_array_equal(again["token_ids"][0, :4], found["token_ids"][0, 3:7])
+
+
+def test_the_loop_ends_with_its_last_row(monkeypatch):
+    model = language_model(helpers.tiny(**DECODER))
+    model.compile(run_eagerly=True)
+    batch, *_ = prompt(model.backbone.config)
+    free, *_ = written(model, batch, sampler="greedy")
+    steps, decode = [], model._decode
+    monkeypatch.setattr(model, "_decode", lambda *a: steps.append(a[2]) or decode(*a))
+    stops = tuple(map(int, (free[0, 3], free[1, 1])))
+    found = model.generate(dict(batch), stop_token_ids=stops, sampler="greedy")
+    ends = [int(np.flatnonzero(np.isin(row, stops))[-1]) for row in found["token_ids"]]
+    assert int(steps[-1]) == max(ends) - 1 < 6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sampler": "greedy", "num_samples": 2}, "num_samples=2.*greedy.*top_p"),
+        ({"sampler": "beam", "return_scores": True}, r"BeamSampler.*BeamSearch"),
+        ({"sampler": models.BeamSearch(2), "num_samples": 3}, "num_beams=2.*as many"),
+        ({"num_samples": 0}, "num_samples=0: give a whole number of at least 1"),
+        ({"max_new_tokens": 0}, "max_new_tokens=0: give a whole number"),
+    ],
+)
+def test_what_a_sampler_cannot_do_is_refused(options, message):
+    model = language_model(helpers.tiny())
+    batch, *_ = prompt(model.backbone.config)
+    with pytest.raises(ValueError, match=message):
+        model.generate(batch, stop_token_ids=None, **options)
+    with pytest.raises(ValueError, match=r"no preprocessor.*stop_token_ids"):
+        model.generate(batch)
