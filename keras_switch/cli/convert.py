@@ -47,7 +47,7 @@ def convert(
         vocabulary and conversions.Vocabulary(vocabulary, num_sentinels),
     )
     notes = conversions.write(found.model, target, target_format, conversions.Progress)
-    print(f"\n{found.report or source}")
+    print(f"\n{found.report or f'weights of {source}'}")
     print(f"written to {target} ({target_format})")
     for note in (*found.notes, *notes):
         print(f"note: {note}")

@@ -1,10 +1,17 @@
 """From any format to any that the other side can read."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 
-from keras_switch.convert import hugging_face, mesh_tensorflow, preset, t5x
+from keras_switch.convert import (
+    hf_tokenizer,
+    hugging_face,
+    mesh_tensorflow,
+    preset,
+    t5x,
+)
 from keras_switch.convert.errors import ConversionError
 from keras_switch.convert.hf_files import SCHEME
 from keras_switch.convert.model import Imported
@@ -34,7 +41,7 @@ class Vocabulary:
         path = pathlib.Path(self.path)
         if not path.is_file():
             raise ConversionError(f"The vocabulary {self.path} is not there.")
-        return SwitchTokenizer(path.read_bytes(), num_sentinels=self.num_sentinels)
+        return hf_tokenizer.tokenizer(path, self.num_sentinels)
 
 
 def read(
@@ -89,6 +96,8 @@ def write(model, target, target_format: str = PRESET, progress=None) -> list[str
             counterpart of a part of the model.
     """
     check_target(target, target_format)
+    if progress is not None:  # it is written beside the target, under another name
+        progress = functools.partial(_labelled, progress, f"Writing {target}")
     with new_folder(target) as folder:
         if target_format == HUGGING_FACE:
             return hugging_face.write(model, folder, progress=progress)
@@ -96,6 +105,10 @@ def write(model, target, target_format: str = PRESET, progress=None) -> list[str
             return t5x.write(model, folder, progress=progress)
         preset.write(model, folder)
         return []
+
+
+def _labelled(progress, label, total, _):
+    return progress(total, label)
 
 
 def check_target(target, target_format: str):

@@ -22,7 +22,7 @@ def demonstration(model, max_length: int = 24) -> str:
     if tokenizer is None:
         lines.append(
             "It came without a vocabulary, so that nothing can be shown: give its "
-            "SentencePiece model, or token ids to generate()."
+            "SentencePiece model (--vocabulary=...), or token ids to generate()."
         )
     elif not tokenizer.num_sentinels:
         lines.append("Its vocabulary has no <extra_id_...>, so no gaps can be shown.")

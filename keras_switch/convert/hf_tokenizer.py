@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+from keras_switch.convert.errors import ConversionError
 from keras_switch.convert.hf_files import TOKENIZER, TOKENIZER_CONFIG
 from keras_switch.models import SwitchTokenizer
 
@@ -21,7 +22,27 @@ def read(files) -> SwitchTokenizer | None:
     there = files.get(TOKENIZER_CONFIG) is not None
     settings = files.json(TOKENIZER_CONFIG, "it was there") if there else {}
     extra = settings.get("extra_ids", _DEFAULT_SENTINELS)
-    return SwitchTokenizer(path.read_bytes(), num_sentinels=extra)
+    return tokenizer(path, extra)
+
+
+def tokenizer(path: pathlib.Path, num_sentinels: int) -> SwitchTokenizer:
+    """Returns the tokenizer of a SentencePiece model.
+
+    Args:
+        path: its file.
+        num_sentinels: sentinels to add behind its pieces.
+
+    Raises:
+        ConversionError: if it is damaged.
+    """
+    import tensorflow as tf  # by which KerasHub's tokenizers run, whatever the backend
+
+    try:
+        return SwitchTokenizer(path.read_bytes(), num_sentinels=num_sentinels)
+    except (tf.errors.OpError, RuntimeError) as error:
+        raise ConversionError(
+            f"{path} is no intact SentencePiece model: get it anew."
+        ) from error
 
 
 def write(tokenizer, folder: pathlib.Path):

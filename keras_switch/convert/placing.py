@@ -41,6 +41,16 @@ def put(variable, fill):
     variable.value.assign(dtensor.pack(found, layout))
 
 
+def copy(source, target):
+    """Gives a variable the value of another one, on any mesh or on none."""
+    value = whole(source)
+
+    def fill(where, part):
+        part[...] = value if where is None else value[where]
+
+    put(target, fill)
+
+
 def parts(variable):
     """Yields slices and array of each part of a variable; `None` for the whole."""
     layout = _layout(variable)

@@ -22,13 +22,18 @@ def read(address, dtype=None) -> Imported:
     """Returns the language model of a folder that `save_to_preset` wrote.
 
     Raises:
-        ConversionError: if it is no language model of this library.
+        ConversionError: if it is no language model of this library, or damaged.
     """
     task = _TASKS.get(_architecture(address))
     if task is None:
         raise ConversionError(f"{address} holds no language model of keras_switch.")
     options = {} if dtype is None else {"dtype": dtype}
-    return Imported(task.from_preset(str(address), **options), None)
+    try:
+        return Imported(task.from_preset(str(address), **options), None)
+    except OSError as error:
+        raise ConversionError(
+            f"The weights of {address} cannot be read ({error}): get it anew."
+        ) from error
 
 
 def write(model, folder):

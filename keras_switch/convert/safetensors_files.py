@@ -94,6 +94,8 @@ def shards(index_file: pathlib.Path) -> tuple[list[str], dict]:
     try:
         index = json.loads(index_file.read_text())["weight_map"]
         names = sorted(set(index.values()))
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("a file has no name")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConversionError(
             f"{index_file} is no index of tensors ({error!r}): get it anew."

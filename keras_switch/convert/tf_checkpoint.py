@@ -71,7 +71,8 @@ class TensorFlowCheckpoint(Source):
         return np.asarray(value)
 
     def _damaged(self, error):
-        reason = str(getattr(error, "message", error)).strip().splitlines()[:1]
+        reason = str(getattr(error, "message", error))
+        reason = re.sub(r"{{.*?}}|\[Op:.*?\]", "", reason).strip().splitlines()[:1]
         return ConversionError(
             f"{self.name} is no intact checkpoint of TensorFlow ({''.join(reason)}): "
             "get it anew, all of its files."

@@ -27,6 +27,7 @@ def test_a_checkpoint_goes_in_and_out_unchanged(tmp_path, capsys):
     assert "MB/s" in printed.err
     back = "--target_format=hugging_face"
     assert main(["convert", f"--source={preset}", f"--target={out}", back]) == 0
+    assert f"Writing {out} 0." in capsys.readouterr().err
     first = models.SwitchSeq2SeqLM.from_preset(source)
     second = models.SwitchSeq2SeqLM.from_preset(out)
     assert convert.checksums(first) == convert.checksums(second)

@@ -76,6 +76,14 @@ def test_a_model_without_a_vocabulary_says_how_it_is_prompted():
     assert "came without a vocabulary" in convert.demonstration(checkpoints.small())
 
 
+def test_a_preset_that_is_cut_off_is_told(tmp_path):
+    checkpoints.small().save_to_preset(str(tmp_path / "p"))
+    file = tmp_path / "p" / "model.weights.h5"
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(convert.ConversionError, match=r"cannot be read .*get it anew"):
+        convert.read(tmp_path / "p")
+
+
 @pytest.mark.parametrize("address", ["nowhere", "."])
 def test_an_unknown_format_says_what_is_known(address, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -48,3 +48,16 @@ def test_a_folder_without_weights_says_what_it_needs(folder):
     (folder / "model.safetensors").unlink()
     with pytest.raises(convert.ConversionError, match="has neither model"):
         models.SwitchSeq2SeqLM.from_preset(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"weight_map": {"shared.weight": 3}}'])
+def test_what_is_no_index_is_refused(folder, text):
+    (folder / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(convert.ConversionError, match="is no index of tensors"):
+        hugging_face.read(folder)
+
+
+def test_a_config_that_is_no_json_is_told_as_such(folder):
+    (folder / "config.json").write_text("{oops")
+    with pytest.raises(convert.ConversionError, match=r"config\.json is no JSON"):
+        convert.read(folder)

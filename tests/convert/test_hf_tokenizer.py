@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from keras_switch import models
+from keras_switch import convert, models
 from keras_switch.convert import hugging_face
 
 SENTENCES = ["the quick brown fox jumps over the lazy dog", "a dog walks in the park"]
@@ -42,3 +42,17 @@ def test_the_tokenizer_comes_with_its_sentinels_and_goes_without(made, folder, p
     assert json.loads((out / "tokenizer_config.json").read_text())["extra_ids"] == 4
     again = models.SwitchSeq2SeqLM.from_preset(out)
     assert again.preprocessor.tokenizer.proto == tokenizer.proto
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"spiece.model": "garbage"}, "no intact SentencePiece model"),
+        ({"spiece.model": "", "tokenizer_config.json": "{"}, "is no JSON"),
+    ],
+)
+def test_damaged_files_are_told(folder, files, message):
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    with pytest.raises(convert.ConversionError, match=message):
+        hugging_face.read(folder)
