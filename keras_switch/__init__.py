@@ -10,6 +10,7 @@ inside a sparse layer.
 from keras_switch import convert as convert
 from keras_switch import data as data
 from keras_switch import dispatch as dispatch
+from keras_switch import distillation as distillation
 from keras_switch import layers as layers
 from keras_switch import models as models
 from keras_switch import partitioning as partitioning

@@ -15,6 +15,7 @@ FLOORS = (
     {"layers"},
     {"models"},
     {"convert", "data", "training"},
+    {"distillation"},
     {"evaluation", "planning"},
     {"cli"},
 )

@@ -6,7 +6,10 @@ import pytest
 
 import keras_switch as ks
 
-ROOMS = ("routing", "dispatch", "layers", "models", "convert", "training", "data")
+ROOMS = (
+    *("routing", "dispatch", "layers", "models", "convert", "training", "data"),
+    "distillation",
+)
 
 MODULES_ADDED = """
 import json, sys
@@ -43,6 +46,9 @@ def test_a_room_is_an_attribute_and_exports_names_of_its_own(room):
         "training.train",
         "data.DataConfig",
         "data.batches",
+        "distillation.distill",
+        "distillation.Distiller",
+        "training.Frozen",
     ],
 )
 def test_what_the_documents_name_is_there(name):

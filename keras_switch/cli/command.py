@@ -19,9 +19,10 @@ FIRST_FILES = {
     "cache": ["runs/cache.gin"],
     **{"convert": ["runs/convert.gin"], "upcycle": ["runs/upcycle.gin"]},
     "prune-experts": ["runs/prune_experts.gin"],
+    **{"finetune": ["runs/finetune.gin"], "distill": ["runs/distill.gin"]},
 }
 # Commands with a folder of their own; eval writes into that of another run.
-WITH_FOLDER = ("train", "demo")
+WITH_FOLDER = ("train", "finetune", "distill", "demo")
 SAVED = "config.gin"
 
 

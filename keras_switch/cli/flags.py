@@ -5,6 +5,8 @@ import dataclasses
 
 COMMANDS = {
     "train": "train a model; the same command goes on where a run stopped",
+    "finetune": "train a model from a checkpoint: all of it, parts, or LoRA",
+    "distill": "train a student on a teacher's probabilities",
     "eval": "evaluate a checkpoint of a run on a split",
     "cache": "prepare the examples of a task once, for many runs",
     "plan": "tell memory, messages and time of a training step, without running it",
@@ -36,6 +38,7 @@ MACROS = {
     "chip": "for plan: tpu_v4, h100, ...",
     "json": "for plan: file to write the plan to, - for the terminal alone",
     "source": "checkpoint to read: hf://organization/name, or a folder",
+    "teacher": "for distill: folder of a run, a checkpoint, a SavedModel or a cache",
     "target": "new folder to write",
     "target_format": "for convert: preset, hugging_face or t5x",
     "gin_config": "for convert: config of the run that the checkpoint is of",

@@ -14,16 +14,20 @@ from keras_switch import data, dispatch, evaluation, models, routing, training
 from keras_switch.cli.cache import cache
 from keras_switch.cli.convert import convert, prune_experts, upcycle
 from keras_switch.cli.demo import demo
+from keras_switch.cli.distill import TeacherConfig, distill
 from keras_switch.cli.evaluate import evaluate
+from keras_switch.cli.finetune import Adaptation, finetune
 from keras_switch.cli.plan import plan
 from keras_switch.cli.run_config import RunConfig
 from keras_switch.cli.train import train
 from keras_switch.convert import KeepUsed, MergeSimilar
+from keras_switch.distillation import NonExpertWeights, SoftTargets
 
 # What each word of the command line calls.
 COMMANDS = {
     **{"train": "train", "eval": "evaluate", "demo": "demo", "plan": "plan"},
     "cache": "cache",
+    **{"finetune": "finetune", "distill": "distill"},
     **{"convert": "convert", "upcycle": "upcycle", "prune-experts": "prune_experts"},
 }
 
@@ -54,6 +58,9 @@ OURS = (
     training.Unfactored,
     *(training.InverseSquareRoot, training.LinearWarmup, training.LinearTail),
     *(training.TokenCrossEntropy, RunConfig),
+    # Fine-tuning and distillation.
+    *(Adaptation, models.Lora, training.Trainable, training.Frozen),
+    *(TeacherConfig, SoftTargets, NonExpertWeights),
     # Data.
     *(data.DataConfig, data.embedded_vocabulary, data.vocabulary),
     *(data.FileTask, data.TextFileTask, data.TaskMixture),
@@ -84,7 +91,7 @@ def register():
     for module, things in (("keras_switch", OURS), ("keras", KERAS)):
         for thing in things:
             gin.external_configurable(thing, name=thing.__name__, module=module)
-    conversions = (convert, upcycle, prune_experts)
+    conversions = (convert, upcycle, prune_experts, finetune, distill)
     for command in (train, evaluate, cache, demo, plan, *conversions):
         gin.external_configurable(
             deferred(command), name=command.__name__, module="keras_switch"

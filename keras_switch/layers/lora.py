@@ -147,7 +147,7 @@ class LoraLayer(Layer):
 
     def _merged(self, name):
         """Returns a kernel with its update added, as a float32 array."""
-        experts, end = self._split(name)
+        experts, _ = self._split(name)
         kernel = self.lora_kernel(name)
         shape = tuple(kernel.shape)
         a, b = (weight.numpy().astype("float32") for weight in self._pair(name))

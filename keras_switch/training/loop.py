@@ -32,6 +32,7 @@ def train(
     config=None,
     observers=None,
     resume_command=None,
+    make_step=TrainStep,
     **step_options,
 ):
     """Trains a model; goes on by itself if `model_dir` holds a checkpoint.
@@ -64,6 +65,8 @@ def train(
             `metrics.jsonl` and TensorBoard. A guard against divergence is always there.
         resume_command: what the user would type to go on; this process's command line
             by default.
+        make_step: `TrainStep`, or a function that makes another, such as that of
+            distillation.
         **step_options: of `TrainStep`: microbatches, max_grad_norm, aux_loss,
             jit_compile.
 
@@ -79,7 +82,7 @@ def train(
     _check_data(train_data, steps)
     check_split(model, train_data.element_spec, step_options.get("microbatches", 1))
     build(model, train_data.element_spec)
-    train_step = TrainStep(model, optimizer, loss, **step_options)
+    train_step = make_step(model, optimizer, loss, **step_options)
     iterator = iter(train_data)
     checkpoints = None
     if model_dir is not None:

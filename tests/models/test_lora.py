@@ -1,7 +1,9 @@
 import keras
 import numpy as np
 import pytest
-from helpers_mesh import RULES
+from helpers_mesh import RULES, adam
+from helpers_mesh import batch as mesh_batch
+from helpers_mesh import model as on_meshes
 from helpers_models import TINY_SPARSE, inputs, scatter, tiny
 from helpers_partitioning import on_devices
 
@@ -127,33 +129,36 @@ def test_patterns_are_whole_names_of_a_path(pattern, fine):
     assert matches("encoder/block_1/encoder_1/experts/wi", pattern) is fine
 
 
+@pytest.mark.slow
 @on_devices
 def test_on_a_mesh_every_update_is_laid_out_and_trains_as_on_one_device():
     from keras_switch.partitioning import Mesh
 
-    alone = model()
-    mesh = Mesh("data:2,expert:2,model:2", RULES["data:2,expert:2,model:2"])
-    with mesh:
-        spread = model(None)
-    spread.backbone.enable_lora(2, targets=ALL)  # outside the context
-    for one, other in zip(variables_of(alone), variables_of(spread), strict=True):
+    name = "data:2,expert:2,model:2"
+    alone = on_meshes("decoder-only", "gather")
+    with Mesh(name, RULES[name]):
+        spread = on_meshes("decoder-only", "gather")
+    for made in (alone, spread):  # outside the context of the mesh
+        made.backbone.enable_lora(2, targets=("mixer", "mlp", "experts"))
+    for one, other in zip(alone.weights, spread.weights, strict=True):
         other.assign(one.numpy())
-    wanted, found = steps(alone, 2)[0], steps(spread, 2)[0]
-    for a, b in zip(wanted, found, strict=True):
-        assert float(b["loss"]) == pytest.approx(float(a["loss"]), abs=2e-6)
-    for a, b in zip(variables_of(alone), variables_of(spread), strict=True):
+    steps = [
+        training.TrainStep(m, adam(), training.TokenCrossEntropy())
+        for m in (alone, spread)
+    ]
+    for _ in range(2):
+        found = [float(step(mesh_batch("decoder-only"))["loss"]) for step in steps]
+        assert found[0] == pytest.approx(found[1], abs=2e-6)
+    for a, b in zip(alone.weights, spread.weights, strict=True):
         np.testing.assert_allclose(b.numpy(), a.numpy(), atol=1e-5, err_msg=a.path)
     specs = {v.path: v.value.layout.sharding_specs for v in variables_of(spread)}
-    for variable in variables_of(spread):
-        if "_lora_" in variable.name:
-            kernel = specs[variable.path.rsplit("_lora_", 1)[0]]
-            axes = {axis for axis in specs[variable.path] if axis != "unsharded"}
-            assert axes <= set(kernel)
-    path = "encoder/block_1/encoder_1/experts/wi_lora_b"
+    for path, found in specs.items():
+        if "_lora_" in path:
+            axes = set(found) - {"unsharded"}
+            assert axes <= set(specs[path.rsplit("_lora_", 1)[0]])
+    path = "decoder/block_1/decoder_1/experts/wi_lora_b"
     assert specs[path] == ["expert", "unsharded", "model"]
-    kept = {v.path: v.numpy() for v in spread.weights}
-    spread.backbone.merge_lora()
-    alone.backbone.merge_lora()
+    for made in (alone, spread):
+        made.backbone.merge_lora()
     for a, b in zip(alone.weights, spread.weights, strict=True):
         np.testing.assert_allclose(b.numpy(), a.numpy(), atol=1e-5)
-    assert np.abs(kept[path]).max() > 0

@@ -1,0 +1,103 @@
+"""`distill` as a user types it, on a task of a few bytes."""
+
+import numpy as np
+import pytest
+from helpers_partitioning import on_devices
+from helpers_runs import VALUES, assert_same_run, command, records
+
+from keras_switch import data, distillation, training
+from keras_switch.cli.__main__ import main
+
+SHARED = {
+    name: value
+    for name, value in VALUES.items()
+    if not name.startswith(("Sparse", "Switch"))
+} | {"TRAIN_STEPS": 2, "SAVE_EVERY": 1}
+STUDENT = "--gin_file=models/t5_tiny.gin"
+
+
+def distill(teacher, folder, *flags, **changes):
+    flags = [STUDENT, f"--teacher={teacher}", *flags]
+    return main(command(folder, *flags, word="distill", **SHARED | changes))
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """Returns the folder of a run of one step."""
+    folder = tmp_path_factory.mktemp("teacher")
+    assert main(command(folder, TRAIN_STEPS=1)) == 0
+    return folder
+
+
+def weights(folder):
+    model, _ = training.load_run(folder)
+    return {v.path: v.numpy() for v in model.weights}
+
+
+def test_a_dense_student_learns_from_a_run_and_goes_on_exactly(
+    teacher, tmp_path, capsys
+):
+    run, straight = tmp_path / "run", tmp_path / "straight"
+    assert distill(teacher, straight) == 0
+    told = capsys.readouterr().out
+    assert "weights of the student are the teacher's" in told
+    assert "fresh: encoder/block_0/mlp/wi" in told
+    for steps in (1, 2):
+        assert distill(teacher, run, TRAIN_STEPS=steps) == 0
+    found = weights(run)
+    for path, value in weights(straight).items():
+        np.testing.assert_array_equal(value, found[path])
+    values = [r["values"] for r in records(run) if r["split"] == "train"]
+    for one in values:
+        wanted = 0.75 * one["cross_entropy"] + 0.25 * one["soft_loss"]
+        assert one["loss"] == pytest.approx(wanted, rel=1e-5)
+    # A folder as any other: `eval` takes it.
+    assert main(command(run, "--gin.EVAL_STEPS=1", word="eval")) == 0
+
+
+def test_a_student_learns_from_cached_logits(teacher, tmp_path):
+    import helpers_cli_tasks  # noqa: F401 - registers the task
+
+    model, _ = training.load_run(teacher)
+    config = data.DataConfig("toy_copy", {"inputs": 16, "targets": 16}, 4)
+    batches = data.batches(config, model.backbone.config)
+    cache = tmp_path / "cache"
+    distillation.cache_logits(model, batches, cache, top_k=8, steps=2)
+    folder = tmp_path / "run"
+    assert distill(cache, folder, INITIALIZE=None, TRAIN_STEPS=1) == 0
+    assert records(folder)[0]["values"]["soft_loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"ModelConfig.vocab_size": 512}, "teacher scores 384 words and the student"),
+        ({"SOFT_WEIGHT": 0.0}, "give a share above 0"),
+        ({"TEACHER": "'nowhere'"}, "There is nothing at 'nowhere'"),
+        ({"ModelConfig.num_layers": 3}, "student's encoder has 3 layers"),
+    ],
+)
+def test_a_mistake_is_one_message_before_the_first_step(
+    teacher, tmp_path, capsys, changes, says
+):
+    who = changes.pop("TEACHER", f"{teacher}").strip("'")
+    assert distill(who, tmp_path / "run", **changes) == 2
+    assert says in capsys.readouterr().err
+    assert not [*(tmp_path / "run").glob("checkpoints/*.index")]
+
+
+@on_devices
+def check_on_meshes(teacher, folder):
+    alone, spread = f"{folder}/alone", f"{folder}/spread"
+    assert distill(teacher, alone) == 0
+    own = {"TEACHER_MESH_SHAPE": "'data:2'", "TEACHER_LAYOUT_RULES": "'experts:data'"}
+    flags = ["--mesh_shape=data:2,model:2", "--layout_rules=batch:data,d_ff:model"]
+    assert distill(teacher, spread, *flags, **own) == 0
+    assert_same_run(spread, alone)
+
+
+@pytest.mark.slow
+def test_teacher_and_student_on_meshes_of_their_own_make_the_same_run(
+    teacher, tmp_path
+):
+    check_on_meshes(teacher=str(teacher), folder=str(tmp_path))
