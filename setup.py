@@ -43,6 +43,8 @@ EXTRAS["test"] = [
     *EXTRAS["plot"],
 ]
 EXTRAS["all"] = sorted({name for names in EXTRAS.values() for name in names})
+# For seqio_cache_tasks; apart from "all", since it wants an older protobuf.
+EXTRAS["beam"] = ["apache-beam>=2.65,<3", "google-crc32c"]  # which Beam writes with
 # Peers of benchmarks/, see its README; too heavy for "all". tf-models-official goes in
 # without its dependencies: its MoE layer needs no more than this.
 EXTRAS["model-garden"] = ["tf_keras>=2.20,<2.22"]

@@ -5,6 +5,8 @@ Texts are those of t5's documentation and unit tests where it has the task.
 
 import dataclasses
 
+import pytest
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -366,3 +368,18 @@ OTHERS = [
 ]
 
 ALL = [*GLUE, *SUPER_GLUE, *OTHERS]
+
+# One task for each way of writing is in every test run, others of the same kind are not.
+_QUICK = (
+    *("glue_cola", "glue_mrpc", "glue_stsb", "glue_mnli"),
+    *("super_glue_cb", "super_glue_multirc", "super_glue_record"),
+    *("super_glue_axb", "super_glue_wsc_eval", "dpr"),
+    *("squad", "cnn_dailymail", "anli_r3", "arc_easy", "winogrande"),
+    *("natural_questions", "trivia_qa"),
+)
+PARAMETERS = [
+    pytest.param(
+        case, marks=[] if case.task in _QUICK else [pytest.mark.slow], id=case.task
+    )
+    for case in ALL
+]

@@ -8,6 +8,7 @@ import pytest
 from keras_switch import planning
 from keras_switch.cli import gin_calls, gin_checks, gin_files, gin_names
 from keras_switch.cli.building import language_model
+from keras_switch.data import registry
 from keras_switch.models import PRESETS, Every
 
 ROOT = gin_files.config_root()
@@ -15,6 +16,7 @@ MODELS = sorted(file.stem for file in (ROOT / "models").glob("*.gin"))
 OPTIMIZERS = sorted(file.stem for file in (ROOT / "optimizers").glob("*.gin"))
 LAYOUTS = sorted(file.stem for file in (ROOT / "layouts").glob("*.gin"))
 TASKS = sorted(file.stem for file in (ROOT / "tasks").glob("*.gin"))
+OWN_FILES = ("file", "text_file")
 ALL = sorted(file.relative_to(ROOT).as_posix() for file in ROOT.rglob("*.gin"))
 
 
@@ -25,9 +27,9 @@ def _gin():
     gin.clear_config()
 
 
-def trained(*files, model_dir="'here'"):
+def trained(*files, model_dir="'here'", bindings=()):
     """Returns the configuration of `train` with these files, and what it would call."""
-    config = gin_files.read(files, [f"MODEL_DIR = {model_dir}"])
+    config = gin_files.read(files, [f"MODEL_DIR = {model_dir}", *bindings])
     gin_checks.check(config, "train", gin_names.names())
     config.bind()
     return config, gin.get_configurable("train")()
@@ -88,14 +90,16 @@ def test_an_optimizer_file_is_taken_in_place_of_the_default(name):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_file_names_a_task_and_gives_lengths_for_its_features(name):
-    import seqio
-
+    own = [f"{split}_FILE = 'my.txt'" for split in ("TRAIN", "VALIDATION")]
     config, call = trained(
-        "models/t5_tiny.gin", "runs/pretrain.gin", f"tasks/{name}.gin"
+        "models/t5_tiny.gin",
+        "runs/pretrain.gin",
+        f"tasks/{name}.gin",
+        bindings=own if name in OWN_FILES else (),
     )
     data = call.keywords["data"]
     assert not unused(config, "train")
-    features = seqio.get_mixture_or_task(data.task).output_features
+    features = registry.find(data.task).output_features
     assert set(data.lengths) == set(features)
 
 
@@ -144,3 +148,14 @@ def test_a_file_begins_by_saying_what_it_is(file):
 def test_nothing_in_the_folder_hides_gin_config():
     assert not [*ROOT.rglob("__init__.py")]
     assert hasattr(gin, "external_configurable")
+
+
+def test_a_cache_is_made_of_any_task_file():
+    config = gin_files.read(
+        ["runs/cache.gin", "tasks/sst2.gin"], ["CACHE = 'cache'", "SPLITS = ('train',)"]
+    )
+    gin_checks.check(config, "cache", gin_names.names())
+    assert not unused(config, "cache")
+    config.bind()
+    call = gin.get_configurable("cache")().keywords
+    assert (call["data"].task, call["folder"]) == ("sst2", "cache")

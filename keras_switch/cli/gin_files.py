@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 import io
 import pathlib
+import pkgutil
 import tokenize
 
 import gin
@@ -211,8 +212,26 @@ def import_module(name: str, place: Place):
     try:
         importlib.import_module(name)
     except ImportError as error:
-        mistake = Mistake(f"cannot import {name!r}: {error}.", place)
+        hint = _nearest_module(name) if _is_missing(name, error) else ""
+        mistake = Mistake(f"cannot import {name!r}: {error}.{hint}", place)
         raise ConfigError([mistake]) from error
+
+
+def _is_missing(name, error) -> bool:
+    """Returns whether there is no such module, rather than one that fails."""
+    missing = getattr(error, "name", None)
+    wanted = f"{name}.".startswith(f"{missing}.")
+    return isinstance(error, ModuleNotFoundError) and wanted
+
+
+def _nearest_module(name: str) -> str:
+    """Returns a hint with the nearest modules beside the one that is missing."""
+    package, _, last = name.rpartition(".")
+    try:
+        paths = importlib.import_module(package).__path__ if package else None
+    except (ImportError, AttributeError):
+        return _nearest_module(package)
+    return nearest(last, (module.name for module in pkgutil.iter_modules(paths)))
 
 
 def _place(location) -> Place:

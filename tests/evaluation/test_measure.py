@@ -23,7 +23,7 @@ from keras_switch.models import (
 )
 from keras_switch.training import CheckpointError
 
-SIZES = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 2}
+SIZES = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
 VOCABULARY = seqio.PassThroughVocabulary(size=64, eos_id=1)
 INPUTS = [[5, 6, 7], [8, 9], [10, 11, 12, 13], [14], [15, 16]]
 LENGTHS = {"inputs": 6, "targets": 4}
@@ -32,7 +32,7 @@ LENGTHS = {"inputs": 6, "targets": 4}
 def small(preset, **changes):
     config = PRESETS[preset].config
     sparse = config.sparse and dataclasses.replace(
-        config.sparse, num_experts=2, d_ff=16, placement=Every(2)
+        config.sparse, num_experts=2, d_ff=16, placement=Every(1)
     )
     return dataclasses.replace(
         config, vocab_size=64, num_sentinels=0, sparse=sparse, **SIZES, **changes

@@ -51,7 +51,7 @@ def examples(case, folder, name=None):
     )
 
 
-@pytest.mark.parametrize("case", cases.ALL, ids=lambda case: case.task)
+@pytest.mark.parametrize("case", cases.PARAMETERS)
 def test_a_row_is_written_as_t5_writes_it_and_scored(case, folder):
     task, found = examples(case, folder)
     pairs = [
