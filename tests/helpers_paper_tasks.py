@@ -369,7 +369,7 @@ OTHERS = [
 
 ALL = [*GLUE, *SUPER_GLUE, *OTHERS]
 
-# One task for each way of writing is in every test run, others of the same kind are not.
+# One task for each way of writing is in every run; others of its kind in slow ones.
 _QUICK = (
     *("glue_cola", "glue_mrpc", "glue_stsb", "glue_mnli"),
     *("super_glue_cb", "super_glue_multirc", "super_glue_record"),
