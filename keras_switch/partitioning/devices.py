@@ -1,5 +1,6 @@
 """Finding the devices of a mesh, or making virtual ones, on one machine or on many."""
 
+import contextlib
 import os
 
 import tensorflow as tf
@@ -17,6 +18,23 @@ KINDS = ("CPU", "GPU", "TPU")
 def forbid_combiner():
     """Turns the pass off that makes updates of variables wrong."""
     os.environ[COMBINER] = "0"
+
+
+@contextlib.contextmanager
+def quickly_compiled():
+    """Leaves graph optimization out of functions that run first while it lasts.
+
+    TensorFlow optimizes a function for every device on its own, which takes more than
+    half of the time of a first step and makes later ones no faster
+    (`benchmarks/mesh.py`): DTensor has simplified the graph before.
+    """
+    known, name = tf.config.optimizer, "disable_meta_optimizer"
+    before = known.get_experimental_options().get(name, False)
+    known.set_experimental_options({name: True})
+    try:
+        yield
+    finally:
+        known.set_experimental_options({name: before})
 
 
 def create(shape, device_type=None, devices=None):

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow.experimental import dtensor
 
 from keras_switch.partitioning import devices as find
-from keras_switch.partitioning import scope
+from keras_switch.partitioning import scope, together
 from keras_switch.partitioning.clients import sharing
 from keras_switch.partitioning.rules import LayoutRules
 from keras_switch.partitioning.shape import MeshShape
@@ -50,7 +50,7 @@ class Mesh:
         batch_axis = self.rules.axis_of("batch")
         #: The processes that share the mesh: `number`, `index`, `share` of a batch.
         self.clients = sharing(self.dtensor_mesh, batch_axis)
-        self._entered = []
+        self._entered, self._seeds_checked = [], False
 
     def __str__(self):
         return str(self.shape)
@@ -68,6 +68,9 @@ class Mesh:
         )
 
     def __enter__(self):
+        if not self._seeds_checked:
+            together.check_seeds(self)
+            self._seeds_checked = True
         self._entered.append(created_on(self))
         self._entered[-1].__enter__()
         return self
@@ -81,7 +84,8 @@ class Mesh:
 
         Give them DTensors (`mesh.put`), and make all variables before.
         """
-        with dtensor.default_mesh(self.dtensor_mesh), scope.set_to(running=self):
+        running = dtensor.default_mesh(self.dtensor_mesh), scope.set_to(running=self)
+        with running[0], running[1], find.quickly_compiled():
             yield
 
     def check(self, weights):

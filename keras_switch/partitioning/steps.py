@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from keras_switch.partitioning import scope
+from keras_switch.partitioning import scope, together
 from keras_switch.partitioning.traced import Traced, refuse_outsiders, refuse_xla
 from keras_switch.partitioning.transfer import full
 from keras_switch.partitioning.variables import adopt, is_on_mesh, slots_like_weights
@@ -32,6 +32,25 @@ def check_callbacks(model, callbacks):
                 "histogram_freq=0, and write those that you need in a callback of your "
                 "own, from keras_switch.partitioning.full(weight)."
             )
+    together.check_files(model, callbacks)
+
+
+def fit_arguments(model, method, args, kwargs):
+    """Returns the arguments of `fit` for this process; those refused are errors.
+
+    Args:
+        model: with a `mesh`.
+        method: the `fit` that gets them, bound.
+        args: for it.
+        kwargs: for it.
+    """
+
+    def checked(callbacks):
+        check_callbacks(model, callbacks)
+        return together.with_check(model, callbacks)
+
+    args, kwargs = together.quiet(model, method, args, kwargs)
+    return together.replaced(method, args, kwargs, "callbacks", checked)
 
 
 def adopt_compiled(model):
@@ -65,8 +84,11 @@ def on_batches(model, step):
     """Returns a predict function for `model`: batches in, host tensors out."""
     run = Step(model, step)
 
+    def whole(output):
+        return together.own_rows(model, full(output))
+
     def function(batches):
-        outputs = [tree.map_structure(full, run(batch)) for batch in batches]
+        outputs = [tree.map_structure(whole, run(batch)) for batch in batches]
         return tree.map_structure(
             lambda *parts: tf.constant(np.concatenate(parts)), *outputs
         )

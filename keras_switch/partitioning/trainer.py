@@ -1,7 +1,6 @@
 """`compile`, `fit`, `evaluate`, `predict` on a mesh, by public overrides of Keras."""
 
 import contextlib
-import inspect
 
 import keras
 
@@ -59,32 +58,34 @@ class MeshTrainer:
                 self.optimizer.build(self.trainable_variables)
 
     def fit(self, *args, **kwargs):
-        if self.mesh is not None:
-            from keras_switch.partitioning import steps
+        if self.mesh is None:
+            return super().fit(*args, **kwargs)
+        from keras_switch.partitioning import steps
 
-            given = inspect.signature(super().fit).bind_partial(*args, **kwargs)
-            steps.check_callbacks(self, given.arguments.get("callbacks"))
-        with self._on_mesh():
+        args, kwargs = steps.fit_arguments(self, super().fit, args, kwargs)
+        with self._working():
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args, **kwargs):
-        with self._on_mesh():
+        args, kwargs = self._quiet(super().evaluate, args, kwargs)
+        with self._working():
             return super().evaluate(*args, **kwargs)
 
     def predict(self, *args, **kwargs):
-        with self._on_mesh():
+        args, kwargs = self._quiet(super().predict, args, kwargs)
+        with self._working():
             return super().predict(*args, **kwargs)
 
     def train_on_batch(self, *args, **kwargs):
-        with self._on_mesh():
+        with self._working():
             return super().train_on_batch(*args, **kwargs)
 
     def test_on_batch(self, *args, **kwargs):
-        with self._on_mesh():
+        with self._working():
             return super().test_on_batch(*args, **kwargs)
 
     def predict_on_batch(self, *args, **kwargs):
-        with self._on_mesh():
+        with self._working():
             return super().predict_on_batch(*args, **kwargs)
 
     def export(self, *args, **kwargs):
@@ -155,3 +156,19 @@ class MeshTrainer:
         from keras_switch.partitioning.variables import created_on
 
         return created_on(self.mesh)
+
+    @contextlib.contextmanager
+    def _working(self):
+        """Makes variables on the mesh, and tells of other processes that end."""
+        if self.mesh is None:
+            yield
+            return
+        with self._on_mesh(), self.mesh.clients.watched():
+            yield
+
+    def _quiet(self, method, args, kwargs):
+        if self.mesh is None:
+            return args, kwargs
+        from keras_switch.partitioning import together
+
+        return together.quiet(self, method, args, kwargs)

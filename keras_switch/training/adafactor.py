@@ -84,6 +84,10 @@ class Adafactor(keras.optimizers.Optimizer):
             for v in variables
         ]
 
+    def apply(self, grads, trainable_variables=None):
+        self._decay_now = self._decay()  # once, not for every slot
+        return super().apply(grads, trainable_variables)
+
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         plan, momentum = self._plans[index], self._momenta[index]
@@ -173,7 +177,7 @@ class Adafactor(keras.optimizers.Optimizer):
 
     def _moved(self, slot, value):
         """Moves a slot towards `value` by what is left of 1 after the decay."""
-        decay = self._decay()
+        decay = self._decay_now
         value = decay * slot + (1.0 - decay) * value
         self.assign(slot, value)
         return value

@@ -1,13 +1,14 @@
 """Callbacks for plain `model.fit`."""
 
 import json
-import pathlib
 
 import keras
 import tensorflow as tf
 
+from keras_switch.partitioning.clients import clients_of
 from keras_switch.training import experts
 from keras_switch.training.logs import write_experts
+from keras_switch.training.paths import path_of
 
 
 class ExpertLoad(keras.callbacks.Callback):
@@ -15,7 +16,8 @@ class ExpertLoad(keras.callbacks.Callback):
 
     To TensorBoard: scalars and load of each sparse layer, and a picture of all loads.
     To `<log_dir>/experts.jsonl`: a line per epoch. Scalars averaged over the epoch are
-    also in the progress bar and in the history, without this callback.
+    also in the progress bar and in the history, without this callback. Of several
+    processes the first one writes.
 
     Args:
         log_dir: folder.
@@ -26,7 +28,7 @@ class ExpertLoad(keras.callbacks.Callback):
 
     def __init__(self, log_dir):
         super().__init__()
-        self.log_dir = pathlib.Path(log_dir)
+        self.log_dir = path_of(log_dir)
         self._writer = None
 
     def on_train_begin(self, logs=None):
@@ -35,6 +37,8 @@ class ExpertLoad(keras.callbacks.Callback):
                 f"ExpertLoad found no SwitchFeedForward in {self.model.name!r}: there "
                 "are no experts to tell about."
             )
+        if not clients_of(self.model).is_first:
+            return
         self._writer = tf.summary.create_file_writer(str(self.log_dir / "experts"))
 
     def on_test_begin(self, logs=None):
@@ -46,6 +50,8 @@ class ExpertLoad(keras.callbacks.Callback):
         self._use = None
 
     def on_epoch_end(self, epoch, logs=None):
+        if self._writer is None:
+            return
         use = self._use or experts.expert_use(self.model)
         with self._writer.as_default(step=epoch):
             write_experts(use)
@@ -54,5 +60,6 @@ class ExpertLoad(keras.callbacks.Callback):
             file.write(json.dumps({"epoch": epoch, "experts": use}) + "\n")
 
     def on_train_end(self, logs=None):
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
         self._writer = None

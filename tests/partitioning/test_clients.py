@@ -76,3 +76,20 @@ def test_rows_that_processes_cannot_share_evenly_are_an_error():
     mesh.clients = Half()
     with pytest.raises(ValueError, match=r"2 processes feed 3 rows.*multiple of 2"):
         split(mesh, np.ones((3, 2)))
+
+
+@on_devices
+def test_processes_with_different_random_states_are_refused_before_a_weight_is_made():
+    class Different(Alone):
+        number = 2
+
+        def differ(self, number):
+            return self.different
+
+    mesh = Mesh("data:2", "batch:data")
+    mesh.clients, Different.different = Different(), True
+    with pytest.raises(ValueError, match=r"2 processes .*set_random_seed"), mesh:
+        raise AssertionError("entered")
+    Different.different = False
+    with mesh:
+        pass

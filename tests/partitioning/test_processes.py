@@ -1,14 +1,11 @@
 """Runs of several processes on this machine, as a launcher starts them."""
 
-import os
-import pathlib
+import json
 import signal
-import socket
-import subprocess
-import sys
-import time
 
+import numpy as np
 import pytest
+from helpers_processes import Launched, wait
 from helpers_runs import assert_same_run, command, records
 
 STEPS = 14
@@ -21,86 +18,34 @@ CHANGES = {
 }
 
 
-class Launched:
-    """The processes of `keras-switch train` in a folder, each with its output."""
-
-    def __init__(self, folder, number):
-        self.folder = pathlib.Path(folder)
-        self.folder.mkdir(exist_ok=True)
-        jobs = ",".join(f"localhost:{port}" for port in free_ports(number))
-        self.outputs = [self.folder / f"process-{i}.log" for i in range(number)]
-        self.processes = [self._start(i, number, jobs) for i in range(number)]
-
-    def _start(self, index, number, jobs):
-        variables = {
-            "KERAS_BACKEND": "tensorflow",
-            "KERAS_SWITCH_VIRTUAL_DEVICES": str(4 // number),
-            "PYTHONPATH": str(pathlib.Path(__file__).parent.parent),
-        }
-        if number > 1:
-            variables |= {
-                "DTENSOR_JOBS": jobs,
-                "DTENSOR_NUM_CLIENTS": str(number),
-                "DTENSOR_CLIENT_ID": str(index),
-                "DTENSOR_JOB_NAME": "worker",
-            }
-        words = command(self.folder / "run", *MESH, **CHANGES)
-        with self.outputs[index].open("w") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", "keras_switch", *words],
-                env={**os.environ, **variables},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    def codes(self, seconds=300):
-        """Returns the exit codes; a process that takes longer is an error."""
-        end = time.monotonic() + seconds
-        try:
-            return [p.wait(max(0.1, end - time.monotonic())) for p in self.processes]
-        finally:
-            for process in self.processes:
-                process.kill()
-
-    def text(self, index):
-        return self.outputs[index].read_text()
-
-
-def free_ports(number):
-    sockets = [socket.socket() for _ in range(number)]
-    for one in sockets:
-        one.bind(("localhost", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+def launched(folder, number):
+    """Starts `keras-switch train` with its run in a folder."""
+    words = command(folder / "run", *MESH, **CHANGES)
+    return Launched(folder, number, ["-m", "keras_switch", *words])
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """Returns the folder of the run of one process with four devices."""
-    launched = Launched(tmp_path_factory.mktemp("alone"), 1)
-    assert launched.codes() == [0], launched.text(0)[-3000:]
-    return launched.folder / "run"
+    folder = tmp_path_factory.mktemp("alone")
+    one = launched(folder, 1)
+    assert one.codes() == [0], one.text(0)[-3000:]
+    return folder / "run"
 
 
 @pytest.mark.slow
 def test_four_processes_make_the_run_of_one_and_the_first_tells(alone, tmp_path):
-    launched = Launched(tmp_path, 4)
-    assert launched.codes() == [0] * 4, launched.text(0)[-3000:]
+    four = launched(tmp_path, 4)
+    assert four.codes() == [0] * 4, four.text(0)[-3000:]
     assert_same_run(tmp_path / "run", alone)
-    assert "Mesh data:4 of 4 CPU devices of 4 processes" in launched.text(0)
+    assert "Mesh data:4 of 4 CPU devices of 4 processes" in four.text(0)
     for index in range(4):
-        assert ("train step" in launched.text(index)) == (index == 0)
+        assert ("train step" in four.text(index)) == (index == 0)
     folder = tmp_path / "run" / "checkpoints" / f"ckpt-{STEPS}.input"
     assert len([*folder.glob("*-of-4.index")]) == 4
 
 
-def wait(condition, seconds=300):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+LOST = "lost another one, which ended or cannot be reached"
 
 
 @pytest.mark.slow
@@ -108,25 +53,82 @@ def test_a_run_that_loses_a_process_ends_and_goes_on_with_the_same_command(
     alone, tmp_path
 ):
     run = tmp_path / "run"
-    killed = Launched(tmp_path, 2)
+    two = launched(tmp_path, 2)
     wait((run / "checkpoints" / "ckpt-4.index").exists)
-    killed.processes[1].send_signal(signal.SIGKILL)
-    assert killed.codes(90) == [75, -signal.SIGKILL], killed.text(0)[-3000:]
-    told = killed.text(0)
-    assert "Process 0 of 2 lost another one, which ended or cannot be reached" in told
+    two.processes[1].send_signal(signal.SIGKILL)
+    assert two.codes(90) == [75, -signal.SIGKILL], two.text(0)[-3000:]
+    told = two.text(0)
+    assert f"Process 0 of 2 {LOST}" in told
     assert "is saved. Start all processes again with the same command" in told
     assert "Traceback" not in told
 
-    # The same command goes on. A signal to one process then stops both, at one step.
-    stopped = Launched(tmp_path, 2)
-    wait(lambda: "Going on from step" in stopped.text(0))
-    wait(lambda: stopped.text(0).count("train step") > 2)
-    stopped.processes[1].send_signal(signal.SIGTERM)
-    assert stopped.codes() == [130, 130], stopped.text(0)[-3000:]
-    assert "Stopped after step" in stopped.text(0)
-    assert records(run)[-1]["step"] < STEPS
+    # One process goes on where two stopped, until it is asked to stop.
+    one = launched(tmp_path, 1)
+    wait(lambda: one.text(0).count("train step") > 1)
+    one.processes[0].send_signal(signal.SIGTERM)
+    assert one.codes() == [130], one.text(0)[-3000:]
+    assert "Going on from step" in one.text(0)
+    stopped = records(run)[-1]["step"]
+    assert stopped < STEPS
 
-    # One process goes on where two stopped, and ends where one would have ended.
-    last = Launched(tmp_path, 1)
-    assert last.codes() == [0], last.text(0)[-3000:]
+    # Four go on where one stopped, and end where one would have ended.
+    four = launched(tmp_path, 4)
+    assert four.codes() == [0] * 4, four.text(0)[-3000:]
+    assert f"Going on from step {stopped}" in four.text(0)
     assert_same_run(run, alone)
+
+
+@pytest.mark.slow
+def test_a_frozen_first_process_ends_the_others_and_a_signal_to_one_stops_all(tmp_path):
+    run = tmp_path / "run"
+    two = launched(tmp_path, 2)
+    wait((run / "checkpoints" / "ckpt-4.index").exists)
+    two.processes[0].send_signal(signal.SIGSTOP)
+    try:
+        assert two.processes[1].wait(60) == 75
+    finally:
+        two.kill()
+    assert f"Process 1 of 2 {LOST}" in two.text(1)
+    assert "Traceback" not in two.text(1)
+
+    # The same command goes on. A signal to one process stops both, at one step.
+    again = launched(tmp_path, 2)
+    wait(lambda: again.text(0).count("train step") > 1)
+    again.processes[1].send_signal(signal.SIGTERM)
+    assert again.codes() == [130, 130], again.text(0)[-3000:]
+    assert "Going on from step" in again.text(0)
+    assert "Stopped after step" in again.text(0)
+
+
+@pytest.mark.slow
+def test_fit_on_two_processes_is_the_fit_of_one(tmp_path):
+    runs = [Launched(tmp_path, n, ["-m", "helpers_fit", str(tmp_path)]) for n in (1, 2)]
+    for launch in runs:
+        codes = launch.codes()
+        assert not any(codes), launch.text(len(codes) - 1)[-3000:]
+    one = np.load(tmp_path / "0-of-1.npz")
+    two = [np.load(tmp_path / f"{i}-of-2.npz") for i in range(2)]
+    for found in two:
+        told = [json.loads(str(each["told"])) for each in (found, one)]
+        for a, b in zip(*told, strict=True):
+            assert a == {name: pytest.approx(b[name], abs=1e-5) for name in b}
+        np.testing.assert_allclose(found["evaluated"], one["evaluated"], atol=1e-5)
+        for name in one.files:
+            if name.startswith("weight"):
+                np.testing.assert_allclose(found[name], one[name], atol=1e-5)
+    # Every process gets the predictions of its own rows.
+    halves = [f["predicted"].reshape(2, 4, *f["predicted"].shape[1:]) for f in two]
+    together = np.concatenate(halves, axis=1).reshape(one["predicted"].shape)
+    np.testing.assert_allclose(together, one["predicted"], atol=1e-5)
+    # The first process alone shows progress.
+    assert [("Epoch 2/2" in runs[1].text(i)) for i in range(2)] == [True, False]
+    check_refusals(*(json.loads(str(found["said"])) for found in two))
+
+
+def check_refusals(first, second):
+    for said in (first, second):
+        assert "keras.utils.set_random_seed with the same number in all" in said[0]
+        assert "use keras_switch.training.train (or `keras-switch train`)" in said[1]
+        assert "different numbers of batches, this one" in said[-1]
+    assert "give it to the first one alone (callbacks=[...] if" in second[2]
+    assert (len(first), len(second)) == (3, 4)

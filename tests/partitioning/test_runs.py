@@ -198,3 +198,34 @@ def test_what_a_run_on_a_mesh_cannot_do_is_refused_before_the_first_step():
     plain = spread("data:4,model:2", model_class=keras.Model)
     with pytest.raises(ValueError, match=r"keras_switch\.Model instead"):
         run(plain)
+
+
+def scaled(made):
+    """Returns losses, final scale and updates of steps of which some overflow."""
+    inner = training.Adafactor(1e-2)
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        inner, initial_scale=2.0**22, dynamic_growth_steps=2
+    )
+    step = training.TrainStep(made, optimizer, training.TokenCrossEntropy())
+    losses = [float(step(h.batch(8))["loss"]) for _ in range(12)]
+    return losses, float(optimizer.dynamic_scale.numpy()), int(inner.iterations.numpy())
+
+
+@on_devices
+def test_losses_are_scaled_for_float16_as_on_one_device():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        alone, other = model(), spread("data:4,model:2")
+    finally:
+        keras.config.set_dtype_policy(before)
+    (losses, *wanted), (found, *ended) = scaled(alone), scaled(other)
+    assert ended == wanted and 0 < ended[1] < 12
+    assert found == pytest.approx(losses, abs=2e-3)
+    inputs, targets, weights = h.batch(8)
+    for one in (alone, other):
+        one.compile(training.Adafactor(1e-2), training.TokenCrossEntropy())
+        assert isinstance(one.optimizer, keras.optimizers.LossScaleOptimizer)
+        one.fit(inputs, targets, batch_size=8, sample_weight=weights, verbose=0)
+    for a, b in zip(other.weights, alone.weights, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-3, err_msg=a.path)
