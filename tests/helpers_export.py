@@ -28,11 +28,11 @@ def tokenizer():
     return models.SwitchTokenizer(model.getvalue(), num_sentinels=5)
 
 
-def language_model(dtype=None, scale=0.5):
+def language_model(dtype=None, scale=0.5, **changes):
     """Returns an encoder-decoder with a tokenizer and random weights."""
     words = tokenizer()
     size = -(-words.vocabulary_size() // 8) * 8
-    config = helpers.tiny(vocab_size=size, num_sentinels=5)
+    config = helpers.tiny(vocab_size=size, num_sentinels=5, **changes)
     model = models.SwitchSeq2SeqLM(
         models.SwitchBackbone(config, dtype=dtype),
         models.SwitchSeq2SeqLMPreprocessor(words, 32, 8),

@@ -16,7 +16,7 @@ FLOORS = (
     {"models"},
     {"convert", "data", "training"},
     {"distillation"},
-    {"evaluation", "planning"},
+    {"evaluation", "export", "planning"},
     {"cli"},
 )
 ROOT = pathlib.Path(keras_switch.__file__).parent

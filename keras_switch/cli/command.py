@@ -1,7 +1,6 @@
 """From flags to a call: which gin files a command reads, and how it is made and run."""
 
 import functools
-import pathlib
 import re
 
 import gin
@@ -10,6 +9,7 @@ from keras_switch.cli import devices, gin_checks, gin_files, gin_names, gin_type
 from keras_switch.cli.errors import ConfigError, Mistake, Place
 from keras_switch.cli.flags import Flags
 from keras_switch.cli.gin_files import Config
+from keras_switch.training.paths import path_of
 
 # Gin files of a command when the command line names none.
 DEFAULT_FILES = {"eval": ["runs/eval.gin"], "demo": ["runs/demo.gin"]}
@@ -21,6 +21,9 @@ FIRST_FILES = {
     "prune-experts": ["runs/prune_experts.gin"],
     **{"finetune": ["runs/finetune.gin"], "distill": ["runs/distill.gin"]},
 }
+FIRST_FILES |= {"export": ["runs/export.gin"], "infer": ["runs/infer.gin"]}
+# Commands that read the configuration of the run whose folder they get.
+OF_A_RUN = ("eval", "export", "infer")
 # Commands with a folder of their own; eval writes into that of another run.
 WITH_FOLDER = ("train", "finetune", "distill", "demo")
 SAVED = "config.gin"
@@ -72,7 +75,7 @@ def made(config: Config, command: str):
 
 def save(config: Config, folder):
     """Writes the configuration into the folder of a run, once for each kind."""
-    folder = pathlib.Path(folder)
+    folder = path_of(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SAVED).write_text(config.text())
     (folder / f"operative_{SAVED}").write_text(config.operative_text())
@@ -80,8 +83,8 @@ def save(config: Config, folder):
 
 def _files(flags):
     files = list(flags.gin_files or DEFAULT_FILES.get(flags.command, ()))
-    if flags.command == "eval" and flags.model_dir:
-        saved = pathlib.Path(flags.model_dir).absolute() / SAVED
+    if flags.command in OF_A_RUN and flags.model_dir:
+        saved = path_of(flags.model_dir).absolute() / SAVED
         files = [str(saved)] * saved.is_file() + files
     return [*FIRST_FILES.get(flags.command, ()), *files]
 

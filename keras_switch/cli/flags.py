@@ -13,6 +13,8 @@ COMMANDS = {
     "convert": "bring a published checkpoint in, or ours out",
     "upcycle": "make a sparse model of a dense checkpoint",
     "prune-experts": "keep or merge the experts that a data set uses",
+    "export": "write a SavedModel for TF Serving: text in, text out",
+    "infer": "answer every line of a file; the same command goes on",
     "demo": "train a sparse and a dense model on the same text and compare them",
 }
 
@@ -43,6 +45,8 @@ MACROS = {
     "target_format": "for convert: preset, hugging_face or t5x",
     "gin_config": "for convert: config of the run that the checkpoint is of",
     "vocabulary": "for convert: SentencePiece model of the checkpoint",
+    "output": "for export: new folder, NAME/VERSION; for infer: JSON lines to write",
+    "inputs": "for infer: file with a text a line",
     "num_experts": "for upcycle and prune-experts: experts of a layer afterwards",
 }
 

@@ -9,14 +9,18 @@ import inspect
 
 import gin
 import keras
+import keras_hub
 
 from keras_switch import data, dispatch, evaluation, models, routing, training
+from keras_switch import export as exporting
 from keras_switch.cli.cache import cache
 from keras_switch.cli.convert import convert, prune_experts, upcycle
 from keras_switch.cli.demo import demo
 from keras_switch.cli.distill import TeacherConfig, distill
 from keras_switch.cli.evaluate import evaluate
+from keras_switch.cli.export import export
 from keras_switch.cli.finetune import Adaptation, finetune
+from keras_switch.cli.infer import infer
 from keras_switch.cli.plan import plan
 from keras_switch.cli.run_config import RunConfig
 from keras_switch.cli.train import train
@@ -29,6 +33,7 @@ COMMANDS = {
     "cache": "cache",
     **{"finetune": "finetune", "distill": "distill"},
     **{"convert": "convert", "upcycle": "upcycle", "prune-experts": "prune_experts"},
+    **{"export": "export", "infer": "infer"},
 }
 
 OURS = (
@@ -67,10 +72,16 @@ OURS = (
     *(data.Proportional, data.Equal),
     # Evaluation.
     evaluation.TaskMetrics,
+    # Generation.
+    *(models.BeamSearch, models.LengthPower, models.T5LengthPenalty),
+    *(models.WhenUnlikely, models.WhenFull, models.WhenImpossible),
+    *(exporting.AsTrained, exporting.Int8),
     # Pruning.
     *(KeepUsed, MergeSimilar),
 )
 KERAS = (
+    *(keras_hub.samplers.RandomSampler, keras_hub.samplers.TopKSampler),
+    keras_hub.samplers.TopPSampler,
     *(keras.optimizers.AdamW, keras.optimizers.Adam, keras.optimizers.SGD),
     *(keras.optimizers.Lion, keras.optimizers.Muon),
     keras.optimizers.schedules.CosineDecay,
@@ -92,7 +103,7 @@ def register():
         for thing in things:
             gin.external_configurable(thing, name=thing.__name__, module=module)
     conversions = (convert, upcycle, prune_experts, finetune, distill)
-    for command in (train, evaluate, cache, demo, plan, *conversions):
+    for command in (train, evaluate, cache, demo, plan, *conversions, export, infer):
         gin.external_configurable(
             deferred(command), name=command.__name__, module="keras_switch"
         )

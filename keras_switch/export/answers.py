@@ -25,6 +25,7 @@ class Answers:
         self.model = model
         self.options = options
         self.generation = options.generation(model)
+        self.weights = options.weights.of(model)
 
     def padded(self, token_ids):
         """Returns ids `(B, P)`, P the first of `input_lengths` that holds them."""
@@ -39,7 +40,7 @@ class Answers:
     def generate(self, token_ids):
         """Returns answers `(B, T)` int32, 0 behind each, and scores `(B,)` float32."""
         inputs, start = self._prompted(self.padded(token_ids))
-        with self.model.generating(self.generation):
+        with self.weights, self.model.generating(self.generation):
             found = self.model.generate_step(inputs, self.options.stop_token_ids)
         return self._written(found, start), tf.cast(found["scores"], "float32")
 
@@ -49,14 +50,14 @@ class Answers:
         They end with the stop token if that is to count; 0 behind each.
         """
         inputs, known, following = self._forced(self.padded(token_ids), targets)
-        with dropless(self.model.backbone):
+        with self.weights, dropless(self.model.backbone):
             logits = self.model(inputs)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(following, logits)
         return -tf.reduce_sum(losses * tf.cast(known, "float32"), axis=-1)
 
     def encode(self, token_ids):
         """Returns hidden states of the inputs, `(B, P, D)` float32."""
-        with dropless(self.model.backbone):
+        with self.weights, dropless(self.model.backbone):
             return tf.cast(self._encoded(self.padded(token_ids)), "float32")
 
 

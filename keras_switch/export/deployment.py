@@ -25,9 +25,9 @@ curl -d '{{"instances": {instances}}}' http://localhost:8501/v1/models/{name}:pr
 ```
 
 The first line is typed where this folder is `{name}/{version}`. Signatures:
-{signatures}. Inputs are padded to {lengths} tokens, answers have at most {most_new}. The model takes
-any number of inputs at once; `batching.config` lets the server join requests up to
-{most_rows}. Joined requests get the answers that they would get alone.
+{signatures}. Inputs are padded to {lengths} tokens, answers have at most {most_new}.
+The model takes any number of inputs at once; `batching.config` lets the server join
+requests up to {most_rows}. Joined requests get the answers that they would get alone.
 """
 
 

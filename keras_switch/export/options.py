@@ -5,6 +5,7 @@ from typing import Any
 
 import keras_hub
 
+from keras_switch.export.int8 import AsTrained, Int8
 from keras_switch.models.decoding import Generation, check
 
 
@@ -22,6 +23,8 @@ class Serving:
         stop_token_ids: ids that end an answer.
         max_batch_size: inputs of a request, for the batching config and for warm-up;
             the model itself takes any number.
+        weights: `AsTrained()`, or `Int8()`: 8-bit integers, experts included, routers
+            never.
         warm_up: whether to write requests that the server runs before it says that it
             is ready.
 
@@ -35,6 +38,7 @@ class Serving:
     min_new_tokens: int = 0
     stop_token_ids: tuple[int, ...] = (1,)
     max_batch_size: int = 32
+    weights: AsTrained | Int8 = AsTrained()
     warm_up: bool = True
 
     def __post_init__(self):

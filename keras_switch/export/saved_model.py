@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_switch.convert.targets import check_free, new_folder
 from keras_switch.export import deployment, warm_up
+from keras_switch.export.int8 import Quality
 from keras_switch.export.options import Serving
 from keras_switch.export.signatures import signatures
 
@@ -22,12 +23,15 @@ class Exported:
         signatures: names of the signatures.
         bytes: of all files.
         command: line that serves it by Docker.
+        quality: what fewer bits cost, `int8.Quality`; `None`: the weights are as
+            trained.
     """
 
     folder: pathlib.Path
     signatures: tuple[str, ...]
     bytes: int
     command: str
+    quality: Quality | None
 
 
 def write(model, folder, options=None) -> Exported:
@@ -66,7 +70,8 @@ def write(model, folder, options=None) -> Exported:
             warm_up.write(extra, requests)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     names = tuple(sorted(functions))
-    return Exported(folder, names, size, deployment.command(folder))
+    quality = options.weights.quality(model)
+    return Exported(folder, names, size, deployment.command(folder), quality)
 
 
 def check_version(folder):

@@ -12,6 +12,7 @@ from keras import ops
 from keras_switch.dispatch.gathers import take_blocks
 from keras_switch.layers import activations
 from keras_switch.layers.initializers import ScaledTruncatedNormal
+from keras_switch.layers.int8 import Int8Blocks, block_of
 from keras_switch.layers.lora import LoraLayer
 from keras_switch.partitioning import constrain, gathered
 
@@ -73,10 +74,10 @@ class _Experts(LoraLayer):
         """Returns the weights of each block's owner, `(N, ...)`."""
         if owner is None:
             return gathered(weight, dtype)
-        if owner.shape[0] == 1:  # read where it lies
-            start = (*ops.unstack(owner), *(0,) * (len(weight.shape) - 1))
-            block = ops.slice(ops.copy(weight), start, (1, *weight.shape[1:]))
-            return ops.cast(block, dtype)
+        if isinstance(weight, Int8Blocks):
+            return weight.of(owner, dtype)
+        if owner.shape[0] == 1:
+            return ops.cast(block_of(weight, owner), dtype)
         return ops.cast(take_blocks(ops.copy(weight), owner), dtype)
 
     def _product(self, rows, name, owner):

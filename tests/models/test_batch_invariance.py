@@ -48,7 +48,7 @@ def test_requests_get_their_own_answers_in_any_batch_at_any_place(model):
     assert len(np.unique(ids, axis=0)) > 10
     order = np.random.default_rng(1).permutation(64)
     # Alone, in small and large batches, and at other places.
-    parts = [[0], [5], [*range(3, 10)], [*order[:33]], [*order]]
+    parts = [[0], [5], [*range(3, 10)], [*order]]
     for part in parts:
         some = {name: value[part] for name, value in batch.items()}
         found, score = answered(model, some)

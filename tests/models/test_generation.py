@@ -175,7 +175,7 @@ def test_scores_are_log_likelihoods_of_what_was_written(name):
 
 
 def test_several_samples_are_drawn_for_each_input():
-    model = language_model(helpers.tiny(**DECODER, num_layers=1))
+    model = language_model(helpers.tiny(**DECODER))
     batch, *_ = prompt(model.backbone.config)
     one = keras_hub.samplers.TopKSampler(k=1)
     greedy, _, score = written(model, batch, sampler="greedy")

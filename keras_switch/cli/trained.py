@@ -1,0 +1,51 @@
+"""A trained model and its tokenizer, from a run or a checkpoint."""
+
+import keras
+
+from keras_switch import convert as conversions
+from keras_switch import models
+from keras_switch.data import registry
+from keras_switch.training import run_folder
+
+
+def trained(
+    source=None, model_dir=None, checkpoint="newest", task=None, dtype="float32"
+):
+    """Returns a language model with its preprocessor.
+
+    Args:
+        source: `hf://organization/name`, or a folder; see `convert`.
+        model_dir: folder of a run, in place of `source`.
+        checkpoint: of the run: `"newest"`, `"best"` or a step.
+        task: SeqIO task whose vocabulary the run has; `None`: the model takes and gives
+            token ids.
+        dtype: dtype policy.
+
+    Raises:
+        ValueError: if not one of `source` and `model_dir` is given, or the vocabulary
+            does not fit.
+    """
+    if (source is None) == (model_dir is None):
+        raise ValueError(
+            f"got source={source!r} and model_dir={model_dir!r}: give one of them, "
+            "--model_dir=runs/first for a run or --source=hf://google/switch-base-8 "
+            "for a checkpoint of another kind."
+        )
+    if source is not None:
+        return conversions.read(source, dtype, conversions.Progress).model
+    policy = keras.dtype_policies.get(dtype)
+    model, _ = run_folder.load_run(model_dir, checkpoint, policy)
+    if task is None:
+        return model
+    features = registry.find(task).output_features
+    tokenizer = models.SwitchTokenizer(features["targets"].vocabulary.sp_model)
+    return type(model)(model.backbone, _preprocessor(model)(tokenizer))
+
+
+def _preprocessor(model):
+    """Returns the class that makes inputs of texts for a model."""
+    if isinstance(model, models.SwitchSeq2SeqLM):
+        return models.SwitchSeq2SeqLMPreprocessor
+    if model.backbone.config.prefix_lm:
+        return models.SwitchPrefixLMPreprocessor
+    return models.SwitchCausalLMPreprocessor
