@@ -10,8 +10,10 @@ from keras_switch.cli import sources
 from keras_switch.cli.adaptation import Adaptation
 from keras_switch.cli.building import language_model
 from keras_switch.cli.meshes import batches_for, mesh_of
+from keras_switch.cli.observing import observers_of
 from keras_switch.cli.run_config import RunConfig
 from keras_switch.data import DataConfig
+from keras_switch.evaluation import TaskMetrics
 from keras_switch.partitioning.clients import clients_on
 from keras_switch.training import config_file, run_folder
 
@@ -30,6 +32,7 @@ def finetune(
     seed: int = 0,
     mesh_shape: str | None = None,
     layout_rules: str | None = None,
+    metrics: TaskMetrics | None = None,
     save_config=None,
 ):
     """Trains a model from a checkpoint; goes on by itself if `model_dir` holds one.
@@ -49,6 +52,7 @@ def finetune(
         seed: of dropout, of exploration, and of LoRA's first weights.
         mesh_shape: see `train`.
         layout_rules: see `train`.
+        metrics: see `train`.
         save_config: function of the folder that writes the configuration there.
 
     Returns:
@@ -79,6 +83,7 @@ def finetune(
         eval_data=eval_data and batches_for(eval_data, config, clients),
         model_dir=model_dir,
         config=config,
+        observers=observers_of(metrics, eval_data or data, config, model_dir, clients),
         **dataclasses.asdict(run),
     )
 

@@ -8,9 +8,10 @@ import keras
 from keras_switch import training
 from keras_switch.cli.building import language_model
 from keras_switch.cli.meshes import batches_for, mesh_of
+from keras_switch.cli.observing import observers_of
 from keras_switch.cli.run_config import RunConfig
 from keras_switch.data import DataConfig
-from keras_switch.evaluation import TaskEvaluation, TaskMetrics
+from keras_switch.evaluation import TaskMetrics
 from keras_switch.models import ModelConfig
 from keras_switch.partitioning.clients import clients_on
 from keras_switch.training import config_file
@@ -77,20 +78,6 @@ def train(
         eval_data=eval_data and batches_for(eval_data, model, clients),
         model_dir=model_dir,
         config=model,
-        observers=_observers(metrics, eval_data or data, model, model_dir, clients),
+        observers=observers_of(metrics, eval_data or data, model, model_dir, clients),
         **dataclasses.asdict(run),
     )
-
-
-def _observers(metrics, data, model, model_dir, clients):
-    """Returns the usual observers and one that measures tasks; `None` without it."""
-    if metrics is None:
-        return None
-    if clients.number > 1:
-        raise ValueError(
-            f"Metrics of tasks are measured by one process, and this run has "
-            f"{clients.number}: leave METRICS out, and measure its checkpoints with "
-            "`keras-switch eval`."
-        )
-    tasks = TaskEvaluation(metrics, data, model, model_dir)
-    return [*training.usual_observers(model_dir), tasks]

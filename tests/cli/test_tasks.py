@@ -130,3 +130,12 @@ def test_a_mistake_in_a_task_is_one_message_before_the_first_step(
     assert says in message
     assert "Traceback" not in message
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_fine_tuning_keeps_the_peak_of_its_task(files, run, tmp_path):
+    words = ["finetune", f"--source={run}", *task_of(files), f"--model_dir={tmp_path}"]
+    changes = {"TRAIN_STEPS": 1, "BATCH_SIZE": 4, "METRICS": "@TaskMetrics()"}
+    lengths = SIZES["LENGTHS"]
+    assert main([*words, *values(**changes, LENGTHS=lengths)]) == 0
+    assert json.loads((tmp_path / "peaks.json").read_text())["file"]["step"] == 1
