@@ -60,6 +60,83 @@ def messages(call):
     return found
 
 
+def kept_bytes(call):
+    """Returns the bytes on one device of what the backward pass of a step reads.
+
+    Each buffer counts once; weights, casts of weights and integers do not.
+
+    Args:
+        call: makes a step and with it one large function.
+    """
+    before = set(_functions())
+    call()
+    functions = [
+        context.context().get_function_def(name)
+        for name in _functions()
+        if name not in before and not name.startswith("__inference")
+    ]
+    return _Kept(max(functions, key=lambda f: len(f.node_def))).bytes()
+
+
+class _Kept:
+    """The tensors between the forward and the backward part of a lowered function."""
+
+    ALIASES = "Reshape", "Identity", "ExpandDims", "Squeeze", "StopGradient"
+    OF_WEIGHTS = *ALIASES, "Cast", "Transpose"
+    NOT_ACTIVATIONS = "ReadVariableOp", "Const", "Placeholder"
+
+    def __init__(self, function):
+        self._nodes = {node.name: node for node in function.node_def}
+        self._inputs = {
+            name: [i for i in node.input if _producer(i) in self._nodes]
+            for name, node in self._nodes.items()
+        }
+
+    def bytes(self):
+        backward, found = self._backward(), {}
+        for name in backward:
+            for tensor in self._inputs[name]:
+                if _producer(tensor) not in backward:
+                    source = self._source(tensor, self.ALIASES)
+                    found[source] = self._bytes_of(source)
+        return sum(found.values())
+
+    def _backward(self):
+        """Returns the nodes that a gradient asked for, and all after them."""
+        users = collections.defaultdict(list)
+        for name, inputs in self._inputs.items():
+            for tensor in inputs:
+                users[_producer(tensor)].append(name)
+        found, next_ = set(), [n for n in self._nodes if "gradient_tape/" in n]
+        while next_:
+            name = next_.pop()
+            if name not in found:
+                found.add(name)
+                next_ += users[name]
+        return found
+
+    def _bytes_of(self, tensor):
+        weight = _producer(self._source(tensor, self.OF_WEIGHTS))
+        of_weight = weight not in self._nodes
+        if of_weight or self._nodes[weight].op in self.NOT_ACTIVATIONS:
+            return 0
+        node = self._nodes[_producer(tensor)]
+        dtype = tf.as_dtype(node.attr["DstT" if node.op == "Cast" else "T"].type or 1)
+        shape = node.attr["_output_shapes"].list.shape[int(tensor.split(":")[-1])]
+        size = math.prod(dim.size for dim in shape.dim)
+        return size * dtype.size if dtype.is_floating else 0
+
+    def _source(self, tensor, through):
+        """Returns the tensor whose buffer this one shares, or is made from."""
+        while getattr(self._nodes.get(_producer(tensor)), "op", None) in through:
+            tensor = self._nodes[_producer(tensor)].input[0]
+        return tensor
+
+
+def _producer(tensor):
+    return tensor.split(":")[0]
+
+
 def counted(found):
     """Returns how many messages of each kind there are, scalars left out."""
     return dict(collections.Counter(m.kind for m in found if m.shape))

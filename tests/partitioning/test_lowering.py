@@ -4,7 +4,7 @@ import collections
 
 import keras
 import pytest
-from helpers_mesh import BATCH, LENGTH, RULES, adam, batch, model
+from helpers_mesh import BATCH, LENGTH, ROUTING, RULES, adam, batch, model
 from helpers_partitioning import on_devices
 
 from keras_switch import explain_layout, planning
@@ -120,3 +120,32 @@ def test_every_dispatch_sends_rows_by_all_to_all(mesh, how, architecture):
 @on_devices
 def test_the_plan_counts_every_message(mesh, how, architecture, precision):
     check(mesh, architecture, how, precision)
+
+
+@on_devices
+def test_a_device_keeps_the_activations_that_are_planned():
+    import helpers_lowering
+    import numpy as np
+
+    from keras_switch import models, training
+
+    sparse = models.Sparse(8, routing=ROUTING["switch"])
+    sizes = {"vocab_size": 32, "d_model": 64, "d_ff": 128, "d_kv": 16, "num_heads": 4}
+    config = models.ModelConfig(
+        **sizes, num_layers=2, architecture="decoder-only", sparse=sparse
+    )
+    mesh, length = "data:4,model:2", 24
+    with Mesh(mesh, RULES[mesh]):
+        made = models.SwitchCausalLM(models.SwitchBackbone(config))
+        made.compile("sgd", training.TokenCrossEntropy(), weighted_metrics=[])
+    ids = np.random.default_rng(0).integers(2, 32, (BATCH, length)).astype("int32")
+    inputs = {"token_ids": ids, "padding_mask": np.ones_like(ids)}
+    kept = helpers_lowering.kept_bytes(lambda: made.train_on_batch(inputs, ids))
+    plan = planning.plan(
+        config,
+        mesh,
+        RULES[mesh],
+        planning.Batch(BATCH, {"targets": length}),
+        precision="float32",
+    )
+    assert plan.memory.activations == pytest.approx(kept, rel=0.05)
