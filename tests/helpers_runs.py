@@ -5,6 +5,8 @@ import pathlib
 
 import pytest
 
+from keras_switch import models, training
+
 VALUES = {
     "ModelConfig.vocab_size": 384,
     "ModelConfig.num_sentinels": 0,
@@ -32,6 +34,23 @@ def command(folder, *flags, word="train", **changes):
     values = [f"--gin.{name}={value}" for name, value in changes.items()]
     files = [f"--gin_file={file}" for file in files]
     return [word, *files, *values, *flags, f"--model_dir={folder}"]
+
+
+def saved_run(folder):
+    """Makes the folder of a run of a sparse model by hand; returns it."""
+    config = models.ModelConfig(
+        vocab_size=384,
+        d_model=8,
+        d_ff=16,
+        d_kv=4,
+        num_heads=2,
+        num_layers=1,
+        tie_embeddings=False,
+        sparse=models.Sparse(2, placement=models.AllLayers()),
+    )
+    model = models.SwitchSeq2SeqLM(models.SwitchBackbone(config))
+    training.Checkpoints(model, model_dir=folder, config=config).save(1)
+    return folder
 
 
 def records(folder):

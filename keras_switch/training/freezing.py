@@ -89,7 +89,7 @@ class Trainable(Choice):
 
     Example:
         >>> print(Trainable(only=["router"]).apply(model))
-        trains 2 of 60 weights, 1,024 of 378,752 parameters
+        trains 2 of 50 weights, 1,024 of 378,752 parameters
     """
 
     only: tuple[str, ...]

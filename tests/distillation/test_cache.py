@@ -63,6 +63,7 @@ def test_a_cache_is_a_task_of_seqio_with_an_order_and_splits(tmp_path):
     assert [a + b for a, b in zip(*shards, strict=True)] == order(1)
 
 
+@pytest.mark.slow
 def test_a_run_on_a_cache_goes_on_exactly(tmp_path):
     cache_logits(student(1), dataset(4, repeat=False), tmp_path / "t", top_k=4)
 

@@ -12,20 +12,24 @@ from keras_switch.models.lora import variables_of
 from keras_switch.models.paths import matches
 
 ALL = ("mixer", "cross", "mlp", "experts")
+DECODER = "decoder-only"
 
 
-def model(targets=ALL, **changes):
+def model(targets=ALL, architecture="encoder-decoder"):
     keras.utils.set_random_seed(0)
-    config = tiny(sparse=TINY_SPARSE, **changes)
-    made = models.SwitchSeq2SeqLM(models.SwitchBackbone(config))
+    config = tiny(sparse=TINY_SPARSE, architecture=architecture)
+    task = models.SwitchCausalLM
+    if architecture == "encoder-decoder":
+        task = models.SwitchSeq2SeqLM
+    made = task(models.SwitchBackbone(config))
     if targets:
         made.backbone.enable_lora(2, targets=targets)
     return made
 
 
 def batch(config):
-    given = inputs(config)
-    targets = given["decoder_token_ids"]
+    given = inputs(config, length=4, targets=4)
+    targets = next(ids for name, ids in given.items() if "token" in name)
     return given, targets, np.ones(targets.shape, "float32")
 
 
@@ -37,11 +41,12 @@ def steps(made, number=3):
 
 
 def test_only_lora_moves_and_merged_it_computes_the_same():
-    made = model()
+    targets = "mixer", "mlp", "experts"
+    made = model(targets, DECODER)
     config = made.backbone.config
     before = {v.path: v.numpy() for v in made.weights}
     given, *_ = batch(config)
-    plain = np.asarray(model(None)(given))
+    plain = np.asarray(model(None, DECODER)(given))
     np.testing.assert_array_equal(np.asarray(made(given)), plain)
     metrics, step = steps(made)
     assert float(metrics[-1]["loss"]) < float(metrics[0]["loss"])
@@ -54,7 +59,7 @@ def test_only_lora_moves_and_merged_it_computes_the_same():
     made.backbone.merge_lora()
     np.testing.assert_allclose(np.asarray(made(given)), wanted, atol=1e-6)
     assert np.abs(wanted - plain).max() > 1e-4
-    assert made.backbone.config == tiny(sparse=TINY_SPARSE)
+    assert made.backbone.config == tiny(sparse=TINY_SPARSE, architecture=DECODER)
     kernels = [path for path in before if "_lora_" not in path]
     assert [v.path for v in made.trainable_weights] == kernels
 
