@@ -150,7 +150,8 @@ def called(command, *files, **macros):
     values = {"MODEL_DIR": "'here'", **macros}
     config = gin_files.read(files, [f"{k} = {v}" for k, v in values.items()])
     gin_checks.check(config, command, gin_names.names())
-    assert not {p for p in unused(config, command) if p.file.count(command)}
+    idle = {p.text.split()[0] for p in unused(config, command) if command in p.file}
+    assert idle <= {"MODEL"}  # which `eval` reads
     config.bind()
     return gin.get_configurable(command)().keywords
 
@@ -180,49 +181,6 @@ def test_a_row_of_the_paper_teaches_t5_base_from_a_switch_base(name):
     assert soft.weight == (
         1.0 if name in ("table_6_soft", "table_6_initialized") else 0.25
     )
-    assert (first is None) == (name in ("table_6_soft", "table_8"))
-    never = soft.start_step >= call["run"].steps
-    assert never == (name == "table_6_initialized_only")
-    experts = name.rpartition("_")[2]
-    if name.startswith("table_7"):
-        assert call["teacher"].source.endswith(experts)
-        assert f"switch_base_{experts}" in PRESETS
-
-
-def called(command, *files, **macros):
-    """Returns the configuration of a command with these files, and what it calls."""
-    values = {"MODEL_DIR": "'here'", **macros}
-    config = gin_files.read(files, [f"{k} = {v}" for k, v in values.items()])
-    gin_checks.check(config, command, gin_names.names())
-    idle = {p.text.split()[0] for p in unused(config, command) if command in p.file}
-    assert idle <= {"MODEL"}  # which `eval` reads
-    config.bind()
-    return gin.get_configurable(command)().keywords
-
-
-def test_fine_tuning_is_the_papers_and_lora_goes_on_top():
-    files = ["runs/finetune.gin", "tasks/pydocs_lm.gin"]
-    call = called("finetune", *files, SOURCE="'there'")
-    found = call["adaptation"]
-    assert (found.dropout_rate, found.expert_dropout_rate) == (0.1, 0.4)
-    assert call["optimizer"].learning_rate == 1e-3
-    call = called("finetune", *files, "runs/finetune_lora.gin", SOURCE="'there'")
-    assert call["adaptation"].lora.targets == ("query", "value", "experts")
-    assert type(call["optimizer"]).__name__ == "AdamW"
-
-
-ROWS = sorted(file.stem for file in (ROOT / "distillation").glob("table_*.gin"))
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_a_row_of_the_paper_teaches_t5_base_from_a_switch_base(name):
-    files = ["runs/distill.gin", f"distillation/{name}.gin", "tasks/pydocs_lm.gin"]
-    macros = {} if "7" in name or "8" in name else {"TEACHER": "'there'"}
-    call = called("distill", *files, **macros)
-    base = dataclasses.replace(PRESETS["t5_base"].config, dropout_rate=0.1)
-    assert dataclasses.replace(call["model"], dropout_rate=0.1) == base
-    soft, first = call["soft_targets"], call["initialize"]
-    assert soft.weight == (1.0 if name in ("table_6_soft", "table_6_initialized") else 0.25)
     assert (first is None) == (name in ("table_6_soft", "table_8"))
     never = soft.start_step >= call["run"].steps
     assert never == (name == "table_6_initialized_only")
