@@ -194,7 +194,8 @@ def write(tensors, folder: pathlib.Path, step: int, progress=None):
         )
         array, rows = opened.result(), meta["chunks"][0]
         for at in range(0, len(value), rows):  # the array is not there twice
-            array[at : at + rows].write(value[at : at + rows]).result()
+            part = slice(at, min(at + rows, len(value)))
+            array[part].write(value[part]).result()
         leaf = tree
         *parents, last = name.split("/")
         for parent in parents:

@@ -12,6 +12,7 @@ from keras_switch import convert, layers
 from keras_switch.convert import engine, hf_names, hugging_face
 from keras_switch.convert.source import Arrays, Tensor
 from keras_switch.convert.table import Row, Table
+from keras_switch.models import WeightCount
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,19 @@ def test_another_number_of_experts_is_told_expert_by_expert(table, tensors):
         convert.ConversionError, match=r"expert_2\.wo\.weight: left over"
     ):
         engine.load(other.weights, Arrays(tensors), dense)
+
+
+def test_tensors_of_too_few_blocks_or_axes_are_told():
+    rows = (Row("{stack}/block_{i}/w", "{stack}/w"),)
+    table = Table("test", rows, lambda stack, i: {"layer": i})
+    shape, dims = (3, 4), (None, None)
+    weights = [WeightCount(f"encoder/block_{i}/w", shape, dims, 0, 0) for i in (1, 2)]
+    few = Arrays({"encoder/w": np.zeros((3, 2, 4), "float32")})
+    with pytest.raises(convert.ConversionError, match=r"stacks 2 .*block_2/w is num"):
+        engine.plan(weights, few, table)
+    flat = Arrays({"encoder/w": np.zeros(shape, "float32")})
+    with pytest.raises(convert.ConversionError, match=r"needs \(3, None, 4\)"):
+        engine.plan(weights, flat, table)
 
 
 def test_a_weight_without_a_name_there_is_told(model):

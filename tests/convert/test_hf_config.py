@@ -77,6 +77,7 @@ def test_every_bad_setting_is_told_at_once():
     values, _ = hf_config.to_hugging_face(checkpoints.small().backbone.config)
     values |= {"num_selected_experts": 2, "expert_capacitty": 3, "d_model": "wide"}
     values |= {"dense_act_fn": "mish", "is_encoder_decoder": False}
+    values |= {"router_type": "experts_masked", "expert_capacity": True}
     with pytest.raises(convert.ConversionError) as error:
         hf_config.from_hugging_face(values, "config.json")
     text = str(error.value)
@@ -85,6 +86,8 @@ def test_every_bad_setting_is_told_at_once():
         "expert_capacitty=3: unknown; nearest known is 'expert_capacity'",
         "d_model='wide': not understood",
         "dense_act_fn='mish'",
+        "router_type='experts_masked': transformers has no other",
+        "expert_capacity=True: not understood",
         "is_encoder_decoder=False",
     ):
         assert mistake in text
@@ -99,6 +102,14 @@ def test_every_bad_setting_is_told_at_once():
         ({"mlp": models.GatedMlp()}, "sparse models have no gated MLP"),
         ({"sparse": models.Sparse(4, 48)}, "sparse.d_ff=48"),
         ({"sparse": models.Sparse(4, routing=TopK(2))}, r"Switch\(\) alone"),
+        (
+            {"sparse": models.Sparse(4, extra_mlp=models.PlainMlp())},
+            r"sparse\.extra_mlp: it has none",
+        ),
+        (
+            {"sparse": models.Sparse(4, routing=Switch(priority="probability"))},
+            "by position alone",
+        ),
         (
             {"sparse": models.Sparse(4, placement=models.Even())},
             "sparse layers",

@@ -22,6 +22,7 @@ from keras_switch.routing import (
     CapacityFactor,
     ExpertSelection,
     GShardTop2,
+    GShardTopN,
     InputDropout,
     InputJitter,
     NoTokenLeftBehind,
@@ -169,6 +170,9 @@ GATINGS = {
     "top_2": GShardTop2(
         second_policy_eval=ThresholdSeconds(0.3), second_policy=AllSeconds()
     ),
+    "top_n": GShardTopN(
+        3, second_policy_eval=ThresholdSeconds(0.3), second_policy=AllSeconds()
+    ),
     "expert_selection": ExpertSelection(),
 }
 
@@ -213,6 +217,12 @@ def test_each_way_to_explore_has_its_part(policy, exploration):
         ("= 'relu'\nDense", "= 'gelu'\nDense", "all MLPs must be alike"),
         ("train = 'argmax'", "train = 'ask'", "switch_policy_train='ask'"),
         ("eval = 'argmax'", "eval = 'sample'", "draws in evaluation"),
+        (
+            "MoE1D.z_loss",
+            "decoder/MoE1D.group_size = 12\nMoE1D.z_loss",
+            "MoE1D: differs between encoder and decoder",
+        ),
+        ("activation = 'relu'", "activation = ['relu', 'linear']", "has one wi for it"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(folder, old, new, message):
@@ -270,3 +280,21 @@ def test_every_name_of_a_golden_is_read_from_its_operative_config(tmp_path):
     assert gin.get("DenseReluDense", "activation") == ["gelu", "linear"]
     layers = gin.get("make_layer_stack", "layers", scope="encoder")
     assert [layer.last for layer in layers][-1] == "MoE1D"
+
+
+def test_gated_mlps_end_with_linear(tmp_path):
+    text = helpers_convert.operative_config(MODEL["switch_t5v11"])
+    file = tmp_path / "x.gin"
+    file.write_text(text.replace("['gelu', 'linear']", "['gelu', 'relu']"))
+    with pytest.raises(convert.ConversionError, match="gated MLPs end with 'linear'"):
+        mesh_tensorflow.read(GOLDENS / "switch_t5v11" / "ckpt", gin=file)
+
+
+def test_parts_of_one_tensor_after_another_are_their_own():
+    source = TensorFlowCheckpoint(
+        mesh_tensorflow.prefix(GOLDENS / "switch_t5v11" / "ckpt")
+    )
+    part = (slice(0, 1), slice(None), slice(None))
+    for kernel in ("wi_0", "wi_1", "wi_0"):
+        name = f"encoder/block_000/layer_003/MoE1D/{kernel}/kernel"
+        np.testing.assert_array_equal(source.read(name, part), source.read(name)[part])

@@ -4,7 +4,9 @@ import json
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
+import tensorstore
 from helpers_t5x import ROUND_TRIPS
 
 from keras_switch import convert
@@ -130,3 +132,27 @@ def test_a_bad_checkpoint_is_refused(folder, name):
     spoil(folder)
     with pytest.raises(convert.ConversionError, match=message):
         t5x.read(folder)
+
+
+def test_large_arrays_are_written_in_chunks_of_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(t5x_files, "_CHUNK", 100)
+    value = np.arange(7 * 8, dtype="float32").reshape(7, 8)
+    t5x_files.write([("a/w", value)], tmp_path, 0)
+    meta = json.loads((tmp_path / "target.a.w" / ".zarray").read_text())
+    assert meta["chunks"] == [3, 8]  # 96 bytes
+    np.testing.assert_array_equal(t5x_files.T5XCheckpoint(tmp_path).read("a/w"), value)
+
+
+def test_arrays_that_cannot_be_streamed_are_read_by_tensorstore(tmp_path):
+    value = np.arange(6, dtype="float32").reshape(2, 3)
+    t5x_files.write([("a/w", value)], tmp_path, 0)
+    folder = tmp_path / "target.a.w"
+    shutil.rmtree(folder)
+    spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": f"{folder}/"}}
+    spec["metadata"] = {"shape": [2, 3], "chunks": [2, 3], "compressor": None}
+    opened = tensorstore.open(spec, create=True, dtype="float32").result()
+    opened.write(value).result()
+    source = t5x_files.T5XCheckpoint(tmp_path)
+    np.testing.assert_array_equal(source.read("a/w"), value)
+    where = (slice(1, 2), slice(0, 2))
+    np.testing.assert_array_equal(source.read("a/w", where), value[where])

@@ -1,13 +1,15 @@
 """Files of PyTorch, read without it; code in them never runs."""
 
 import os
+import zipfile
 
+import numpy as np
 import pytest
-from helpers_checkpoints import as_torch
+from helpers_checkpoints import as_torch, torch_file
 from safetensors.numpy import load_file
 
 from keras_switch import convert
-from keras_switch.convert import hugging_face
+from keras_switch.convert import hugging_face, torch_files
 
 
 def test_a_file_of_pytorch_is_read_without_pytorch(made, folder):
@@ -53,3 +55,36 @@ def test_files_of_pytorch_that_are_not_right_are_refused(folder, options, messag
     as_torch(folder, **options)
     with pytest.raises(convert.ConversionError, match=message):
         hugging_face.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ((1, (2, 3), (3, 1)), "reaches beyond its storage"),
+        ((0, (2, 3), (4, 1)), "reaches beyond its storage"),
+        ((-1, (2, 3), (3, 1)), "has offset -1"),
+        ((5, (2, 3), (-3, 1)), "has offset 5"),
+        ((0, (2, 3), (3,)), "has offset 0"),
+    ],
+)
+def test_a_tensor_stays_in_its_storage(where, message):
+    storage = np.arange(6, dtype="float32")
+    found = torch_files._tensor(storage, 0, (2, 3), (3, 1))
+    np.testing.assert_array_equal(found, storage.reshape(2, 3))
+    with pytest.raises(ValueError, match=message):
+        torch_files._tensor(storage, *where)
+
+
+def test_compressed_and_old_files_are_refused(tmp_path):
+    torch_file(tmp_path / "a.bin", {"w": np.zeros(9, "float32")})
+    with (
+        zipfile.ZipFile(tmp_path / "a.bin") as old,
+        zipfile.ZipFile(tmp_path / "b.bin", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(convert.ConversionError, match="is compressed: refused"):
+        torch_files.TorchFiles([tmp_path / "b.bin"], "b")
+    (tmp_path / "c.bin").write_bytes(torch_files._LEGACY + b"...")
+    with pytest.raises(convert.ConversionError, match=r"of PyTorch before 1\.6"):
+        torch_files.TorchFiles([tmp_path / "c.bin"], "c")
