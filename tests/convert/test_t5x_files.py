@@ -95,6 +95,12 @@ SPOILT = {
         ),
         r"refers to '\.\./\.\./x/', which is no folder beside",
     ),
+    "the folder above": (
+        lambda f: change_tree(
+            f, lambda tree: embedding(tree)["kvstore"].update(path="..")
+        ),
+        r"refers to '\.\.', which is no folder beside",
+    ),
     "a weight too many": (
         lambda f: change_tree(
             f,
