@@ -48,8 +48,8 @@ def evaluate(
             device.
         layout_rules: see `train`.
         metrics: what to measure on each task of a mixture, and on a task with metrics
-            of its own; `None`: no more than the loss. The results are added to
-            `tasks.jsonl` and TensorBoard, the model's answers to `answers/`.
+            of its own, in one process; `None`: no more than the loss. The results are
+            added to `tasks.jsonl` and TensorBoard, the answers to `answers/`.
 
     Returns:
         Loss per token, perplexity, accuracy, and what the experts did, by name.
@@ -76,7 +76,7 @@ def evaluate(
     if clients.is_first:
         print(_report(values, model_dir, step, data))
         _append(model_dir, step, data, values, use)
-    if metrics is not None and _has_more(data):
+    if metrics is not None and clients.number == 1 and _has_more(data):
         _measure(metrics, network, data, model, model_dir, step)
     return values
 

@@ -40,7 +40,8 @@ class CorpusVocabulary(seqio.SentencePieceVocabulary):
         return self._sentencepiece_model_file
 
     def _trained(self):
-        texts, pieces = self._texts(), self.size - self._extra_ids
+        texts = vocabularies.sample(self._texts())
+        pieces = self.size - self._extra_ids
         key = hashlib.sha256("\n".join([str(pieces), *texts]).encode())
         name = f"vocabulary-{self.name}-{pieces}-{key.hexdigest()[:16]}.model"
         return cached(name, lambda: vocabularies.train(texts, pieces))

@@ -100,13 +100,17 @@ def embedded_model(num_pieces: int) -> pathlib.Path:
     Raises:
         ValueError: if the corpus does not have so many pieces.
     """
-    texts = corpus.documents("train")
-    texts = texts[:: max(1, sum(map(len, texts)) // _SAMPLE_CHARACTERS)]
+    texts = sample(corpus.documents("train"))
     key = hashlib.sha256(repr((num_pieces, sorted(_SETTINGS.items()))).encode())
     for text in texts:
         key.update(text.encode())
     name = f"vocabulary-{num_pieces}-{key.hexdigest()[:16]}.model"
     return cached(name, lambda: train(texts, num_pieces))
+
+
+def sample(texts):
+    """Returns every n-th text, so that there is enough to train on and no more."""
+    return texts[:: max(1, sum(map(len, texts)) // _SAMPLE_CHARACTERS)]
 
 
 def train(texts, num_pieces: int) -> bytes:
