@@ -115,3 +115,19 @@ def test_wrong_shapes_and_rules_are_errors_before_any_device_is_looked_for():
     assert repr(Mesh("data:2", "batch:data")) == (
         "Mesh('data:2', layout_rules='batch:data')"
     )
+
+
+@on_devices
+def test_functions_on_a_mesh_alone_are_compiled_without_graph_optimization():
+    import tensorflow as tf
+
+    known, name = tf.config.optimizer, "disable_meta_optimizer"
+    before = known.get_experimental_options()[name]
+    try:
+        for outside in (False, True):
+            known.set_experimental_options({name: outside})
+            with Mesh("data:2", "batch:data").running():
+                assert known.get_experimental_options()[name]
+            assert known.get_experimental_options()[name] == outside
+    finally:
+        known.set_experimental_options({name: before})
