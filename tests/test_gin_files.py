@@ -150,7 +150,8 @@ def called(command, *files, **macros):
     values = {"MODEL_DIR": "'here'", **macros}
     config = gin_files.read(files, [f"{k} = {v}" for k, v in values.items()])
     gin_checks.check(config, command, gin_names.names())
-    idle = {p.text.split()[0] for p in unused(config, command) if command in p.file}
+    own = f"runs/{command}.gin"
+    idle = {p.text.split()[0] for p in unused(config, command) if own in p.file}
     assert idle <= {"MODEL"}  # which `eval` reads
     config.bind()
     return gin.get_configurable(command)().keywords

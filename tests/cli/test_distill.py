@@ -60,7 +60,7 @@ def test_a_run_that_was_stopped_is_the_one_that_was_not_and_is_evaluated(
 
 
 @pytest.mark.slow
-def test_a_student_learns_from_cached_logits(teacher, tmp_path):
+def test_a_student_learns_from_cached_logits(teacher, tmp_path, capsys):
     import helpers_cli_tasks  # noqa: F401 - registers the task
 
     model, _ = training.load_run(teacher)
@@ -71,6 +71,8 @@ def test_a_student_learns_from_cached_logits(teacher, tmp_path):
     folder = tmp_path / "run"
     assert distill(cache, folder, INITIALIZE=None, TRAIN_STEPS=1) == 0
     assert records(folder)[0]["values"]["soft_loss"] > 0
+    assert distill(cache, tmp_path / "other", TRAIN_STEPS=1) == 2
+    assert "is cached logits: it has no weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
