@@ -14,7 +14,7 @@ from keras import ops, tree
 from keras_switch.dispatch import InTurnDispatch
 from keras_switch.layers import SwitchFeedForward
 from keras_switch.models.beam_search import BeamSearch
-from keras_switch.models.sampling import sampled
+from keras_switch.models.sampling import generated_mask, greedy_on_mesh, sampled
 from keras_switch.partitioning import on_mesh
 
 
@@ -85,7 +85,9 @@ def generated(model, options, token_ids, prompt_mask, cache, stop_token_ids):
     lengths = ops.maximum(lengths, 1)  # of no prompt: the start token, 0
     state = model, options, prompt, prompt_mask, cache, lengths, stop_token_ids
     check(model, options)
-    if isinstance(options.sampler, BeamSearch):
+    if on_mesh():
+        token_ids, scores = _on_mesh(*state), None
+    elif isinstance(options.sampler, BeamSearch):
         token_ids, scores = _searched(*state)
     elif draws(options.sampler):
         token_ids, scores = _drawn(*state)
@@ -109,12 +111,12 @@ def check(model, options):
     """Raises `ValueError` if a sampler cannot do what is asked of it."""
     sampler, name = options.sampler, type(options.sampler).__name__
     greedy = type(sampler) is keras_hub.samplers.GreedySampler
-    if on_mesh() and not (greedy and options.num_samples == 1):
+    if on_mesh() and not (greedy and options == Generation(sampler)):
         raise ValueError(
             f"{model.name!r} is on the mesh {str(model.mesh)!r}, where generate is "
-            f"greedy only, but its sampler is {name}, for "
-            f"{options.num_samples} sample(s): compile it with sampler='greedy', or "
-            "generate with the copy on one device that `model.off_mesh()` returns."
+            f"greedy only, without scores or limits, but it was asked for {name}, "
+            f"{options}: say sampler='greedy', or generate with the copy on one device "
+            "that `model.off_mesh()` returns."
         )
     if isinstance(sampler, BeamSearch):
         if options.num_samples > sampler.num_beams:
@@ -136,6 +138,13 @@ def check(model, options):
             f"generate was asked for {options}: use keras_switch.models.BeamSearch, or "
             "a sampler that draws tokens."
         )
+
+
+def _on_mesh(model, options, prompt, prompt_mask, cache, lengths, stop_token_ids):
+    """Returns the sequences `(B, L)` of greedy decoding on a mesh."""
+    _, _, cache = model._decode(prompt, cache, 0)
+    index = ops.min(ops.sum(ops.cast(prompt_mask, "int32"), axis=-1))
+    return greedy_on_mesh(model, prompt, prompt_mask, cache, index, stop_token_ids)
 
 
 def _drawn(model, options, prompt, prompt_mask, cache, lengths, stop_token_ids):
@@ -188,8 +197,6 @@ def _by_keras_hub(model, options, prompt, prompt_mask, cache, lengths, stop_toke
 
 def _prefilled(model, prompt, cache, lengths):
     """Returns the cache with the prompts in it; a single token needs no pass."""
-    if on_mesh():
-        return model._decode(prompt, cache, 0)[2]
     return ops.cond(
         ops.max(lengths) > 1,
         lambda: model._decode(prompt, cache, 0)[2],
@@ -210,21 +217,3 @@ def next_token(decode, token_ids, cache, index):
     last = ops.slice(token_ids, [0, at], [ops.shape(token_ids)[0], 1])
     logits, hidden, cache = decode(last, cache, at)
     return ops.squeeze(logits, axis=1), ops.squeeze(hidden, axis=1), cache
-
-
-def generated_mask(token_ids, prompt_mask, stop_token_ids):
-    """Returns `(B, L)` bool, true up to and including the first new stop token.
-
-    Args:
-        token_ids: `(B, L)` int, prompt and what was generated.
-        prompt_mask: `(B, L)` bool, true for tokens of the prompt.
-        stop_token_ids: ids that end a sequence, or `None`.
-    """
-    if stop_token_ids is None:
-        return ops.ones_like(token_ids, dtype="bool")
-    stops = ops.zeros_like(token_ids, dtype="bool")
-    for stop in stop_token_ids:
-        stops = ops.logical_or(stops, ops.equal(token_ids, stop))
-    stops = ops.cast(ops.logical_and(stops, ops.logical_not(prompt_mask)), "int32")
-    before = ops.cumsum(stops, axis=-1) - stops
-    return ops.equal(before, 0)

@@ -34,7 +34,6 @@ def sampled(model, options, prompt, prompt_mask, cache, lengths, stop_token_ids)
     length = ops.shape(prompt)[1]
     most = length if options.max_new_tokens is None else options.max_new_tokens
     positions = ops.arange(length, dtype="int32")
-    lengths = constrain(lengths, "batch", None)
 
     def unfinished(index, tokens, cache, done, score):
         more = index < length
@@ -55,25 +54,66 @@ def sampled(model, options, prompt, prompt_mask, cache, lengths, stop_token_ids)
             ends = ops.logical_and(writes, ops.equal(chosen, stop))
             done = ops.logical_or(done, ends)
         done = ops.logical_or(done, index + 1 - lengths >= most)
-        return index + 1, *_laid_out(tokens, cache, done, score)
+        return index + 1, tokens, cache, done, score
 
     done = ops.zeros_like(lengths, dtype="bool")
     score = ops.zeros_like(lengths, dtype="float32")
-    state = ops.min(lengths), *_laid_out(prompt, cache, done, score)
+    state = ops.min(lengths), prompt, cache, done, score
     _, tokens, _, _, score = options.sampler.run_loop(
         unfinished, step, loop_vars=state, model=model
     )
     return tokens, ops.squeeze(score, axis=-1)
 
 
-def _laid_out(tokens, cache, done, score):
-    """Returns the state of the loop, laid out as loops on a mesh need it."""
-    return (
-        constrain(tokens, "batch", "length"),
-        cache,
-        constrain(done, "batch", None),
-        constrain(score, "batch", None),
-    )
+def greedy_on_mesh(model, prompt, prompt_mask, cache, index, stop_token_ids):
+    """Returns the tokens that `sampled` writes greedily, `(B, L)`, on a mesh.
+
+    With no more state in the loop than tokens and cache: given the flags and scores of
+    `sampled` as well, DTensor's lowering crashed. For the arguments see `sampled`;
+    `index` is the first position to fill.
+    """
+    positions = ops.arange(prompt.shape[1], dtype="int32")
+    free = ops.logical_not(prompt_mask)
+
+    def unfinished(index, tokens, cache):
+        more = index < prompt.shape[1]
+        if stop_token_ids is None:
+            return more
+        counts = generated_mask(tokens, prompt_mask, stop_token_ids)
+        return ops.logical_and(more, ops.any(ops.all(counts, axis=-1)))
+
+    def step(index, tokens, cache):
+        last = _at(tokens, ops.equal(positions, index - 1))
+        logits, _, cache = model._decode(last, cache, index - 1)
+        chosen = ops.cast(ops.argmax(logits, axis=-1), "int32")  # (B, 1)
+        here = ops.logical_and(ops.equal(positions, index), free)
+        tokens = ops.where(here, chosen, tokens)
+        return index + 1, constrain(tokens, "batch", "length"), cache
+
+    state = index, constrain(prompt, "batch", "length"), cache
+    tokens = ops.while_loop(unfinished, step, state)[1]
+    if stop_token_ids is None:
+        return tokens
+    counts = generated_mask(tokens, prompt_mask, stop_token_ids)
+    return tokens * ops.cast(counts, tokens.dtype)
+
+
+def generated_mask(token_ids, prompt_mask, stop_token_ids):
+    """Returns `(B, L)` bool, true up to and including the first new stop token.
+
+    Args:
+        token_ids: `(B, L)` int, prompt and what was generated.
+        prompt_mask: `(B, L)` bool, true for tokens of the prompt.
+        stop_token_ids: ids that end a sequence, or `None`.
+    """
+    if stop_token_ids is None:
+        return ops.ones_like(token_ids, dtype="bool")
+    stops = ops.zeros_like(token_ids, dtype="bool")
+    for stop in stop_token_ids:
+        stops = ops.logical_or(stops, ops.equal(token_ids, stop))
+    stops = ops.cast(ops.logical_and(stops, ops.logical_not(prompt_mask)), "int32")
+    before = ops.cumsum(stops, axis=-1) - stops
+    return ops.equal(before, 0)
 
 
 def _at(tokens, here):
