@@ -24,14 +24,17 @@ def rematerialized(layer, call, inputs):
         The result of `call`, and the losses that layers added within: a list of float32
         scalars.
     """
-    # Read before the call: going backward, the variables have moved on.
+    frozen = _frozen(layer)
+    kept = {id(weight) for weight in frozen}
     variables = (*layer.non_trainable_variables, *layer.metrics_variables)
-    states = [(state, ops.copy(state.value)) for state in variables]
+    # Read before the call: going backward, the variables have moved on. Not so weights
+    # that are frozen, of which there may be many.
+    states = [(v, ops.copy(v.value)) for v in variables if id(v) not in kept]
     # A TensorFlow variable is watched where it is read. Elsewhere, and in Keras's
     # stateless calls, the value of a weight is an input like any other.
     weights = [
         weight
-        for weight in layer.trainable_variables
+        for weight in (*layer.trainable_variables, *frozen)
         if not hasattr(weight.value, "assign")
     ]
     changed = {}
@@ -51,3 +54,9 @@ def rematerialized(layer, call, inputs):
     for state, value in zip(changed.values(), after, strict=True):
         state.assign(value)
     return y, losses
+
+
+def _frozen(layer):
+    """Returns the weights that could be trained but are not."""
+    weights = [v for sub in layer._flatten_layers() for v in sub._trainable_variables]
+    return [weight for weight in weights if not weight.trainable]

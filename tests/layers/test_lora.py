@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from helpers_layers import array, set_random_weights, trained
+from keras import ops
 
 from keras_switch import layers
 
@@ -137,6 +138,32 @@ def test_attention_steps_with_its_updates_as_it_attends():
         np.testing.assert_allclose(array(y)[:, 0], wanted[:, i], atol=1e-5)
 
 
+@pytest.mark.parity
+def test_recomputed_blocks_have_the_same_gradients_and_copy_no_frozen_kernel(
+    monkeypatch,
+):
+    copied, results, copy = [], [], ops.copy
+    monkeypatch.setattr(
+        "keras_switch.layers.remat.ops.copy",
+        lambda x: copied.append(x.shape) or copy(x),
+    )
+    for remat in (False, True):
+        mixer = layers.Attention(2, 4)
+        stack = layers.Stack([layers.Block(mixer, layers.FeedForward(6))], remat=remat)
+        stack(X)
+        set_random_weights(stack)
+        mixer.enable_lora(R)
+        for weight in stack.trainable_weights:
+            weight.trainable = "_lora_" in weight.name
+        set_random_weights(stack)
+        results.append(trained(stack, X))
+    assert not any(len(shape) > 1 for shape in copied)
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5, atol=1e-5)
+    assert len(results[0][2]) == len(results[1][2]) == 8
+    for one, other in zip(results[0][2], results[1][2], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -158,5 +185,5 @@ def test_twice_is_refused():
     layer.enable_lora(2)  # before it is built
     layer(X)
     assert len(lora_weights(layer)) == 4
-    with pytest.raises(ValueError, match="LoRA of rank 2 already.*merge_lora"):
+    with pytest.raises(ValueError, match=r"LoRA of rank 2 already.*merge_lora"):
         layer.enable_lora(2)
