@@ -140,3 +140,14 @@ def test_an_argmax_router_is_written_as_no_jitter():
     assert isinstance(
         hf_config.from_hugging_face(values).sparse.routing.exploration, Argmax
     )
+
+
+@pytest.mark.parametrize("name", ["switch_tied", "switch_untied", "switch_edge"])
+def test_a_config_goes_back_as_it_came(name):
+    values = json.loads((GOLDENS / name / "config.json").read_text())
+    written, _ = hf_config.to_hugging_face(hf_config.from_hugging_face(values))
+    for key in (
+        *("router_z_loss_coef", "router_aux_loss_coef", "router_jitter_noise"),
+        *("expert_capacity", "encoder_sparse_step", "decoder_sparse_step"),
+    ):
+        assert written[key] == pytest.approx(values[key]), key
