@@ -1,7 +1,5 @@
 """`train`: makes the parts of a run, and runs it."""
 
-import pathlib
-
 import tensorflow as tf
 
 from keras_switch.partitioning.clients import clients_of
@@ -11,6 +9,7 @@ from keras_switch.training.evaluate import EvalStep, evaluate
 from keras_switch.training.interruption import this_command
 from keras_switch.training.logs import JsonLines, Progress, TensorBoard
 from keras_switch.training.observers import DivergenceGuard
+from keras_switch.training.paths import path_of
 from keras_switch.training.run import EMPTY, Run
 from keras_switch.training.step import TrainStep
 
@@ -53,7 +52,8 @@ def train(
         steps: steps to make in all. If the data ends earlier, the run ends there, says
             so in `history.stopped`, and has saved what it did. None: until the data
             ends.
-        model_dir: folder for checkpoints and logs; None writes nothing.
+        model_dir: folder for checkpoints and logs, or its address (`gs://...`); None
+            writes nothing.
         eval_data: like `train_data`, taken from its start each time.
         eval_steps: most batches of an evaluation.
         eval_every: steps between evaluations; there is always one at the end.
@@ -107,7 +107,7 @@ def usual_observers(model_dir=None):
     """Returns a progress bar, and with a folder `metrics.jsonl` and TensorBoard."""
     if model_dir is None:
         return [Progress()]
-    folder = pathlib.Path(model_dir)
+    folder = path_of(model_dir)
     files = [JsonLines(folder / "metrics.jsonl"), TensorBoard(folder / "tensorboard")]
     return [Progress(), *files]
 
