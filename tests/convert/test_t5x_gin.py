@@ -31,3 +31,10 @@ def test_what_t5x_cannot_run_is_not_written(config, message):
 def test_what_can_only_be_said_nearly_is_told():
     _, notes = t5x_gin.to_t5x(checkpoints.small().backbone.config)
     assert len(notes) == 2 and "no fixed capacity" in notes[0]
+
+
+def test_losses_that_are_added_over_layers_weigh_as_many_times():
+    config = sparse(helpers_models.tiny(), layer_losses=models.LayerSum())
+    text, _ = t5x_gin.to_t5x(config)  # of two sparse layers; T5X takes their mean
+    assert "AUX_LOSS_FACTOR = 0.02\n" in text
+    assert "ROUTER_Z_LOSS_FACTOR = 0.002\n" in text
