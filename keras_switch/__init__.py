@@ -6,6 +6,8 @@ under KerasHub's interface; `convert` brings published checkpoints in and out;
 inside a sparse layer.
 """
 
+import importlib
+
 # Not lazily: `keras.models.load_model` finds only classes whose module was imported.
 from keras_switch import convert as convert
 from keras_switch import data as data
@@ -21,7 +23,10 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name):
-    # What needs TensorFlow's DTensor is imported when first used.
+    # Imported when first used: what needs TensorFlow's DTensor, and rooms that hold
+    # nothing which a saved model could name.
     if name in ("Mesh", "Model", "explain_layout"):
         return getattr(partitioning, name)
+    if name in ("evaluation", "export", "planning"):
+        return importlib.import_module(f"keras_switch.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

