@@ -67,4 +67,4 @@ def assert_same_run(folder, other):
     for one, two in zip(found, wanted, strict=True):
         for values in (one["values"], two["values"]):
             values.pop("tokens_per_second", None)
-        assert one["values"] == pytest.approx(two["values"], abs=1e-5)
+        assert one["values"] == pytest.approx(two["values"], rel=1e-5, abs=1e-5)
