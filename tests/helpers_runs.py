@@ -36,8 +36,13 @@ def command(folder, *flags, word="train", **changes):
     return [word, *files, *values, *flags, f"--model_dir={folder}"]
 
 
-def saved_run(folder):
-    """Makes the folder of a run of a sparse model by hand; returns it."""
+def saved_run(folder, **changes):
+    """Makes the folder of a run of a sparse model by hand; returns it.
+
+    Args:
+        folder: where.
+        **changes: of its `ModelConfig`.
+    """
     config = models.ModelConfig(
         vocab_size=384,
         d_model=8,
@@ -47,6 +52,7 @@ def saved_run(folder):
         num_layers=1,
         tie_embeddings=False,
         sparse=models.Sparse(2, placement=models.AllLayers()),
+        **changes,
     )
     model = models.SwitchSeq2SeqLM(models.SwitchBackbone(config))
     training.Checkpoints(model, model_dir=folder, config=config).save(1)

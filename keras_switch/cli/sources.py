@@ -43,15 +43,25 @@ def read(address: str, dtype=None, checkpoint=run_folder.NEWEST) -> Source:
         CheckpointError: if the run has no such checkpoint.
     """
     if run_folder.is_run(address):
-        model, step = training.load_run(address, checkpoint, dtype)
-        origin = f"{address}, step {step}"
-    else:
-        _check(address)
-        model = conversions.read(address, dtype, conversions.Progress).model
-        origin = str(address)
-    if model.backbone.config.lora is not None:
-        model.backbone.merge_lora()
-    return Source(model, origin)
+        return read_run(address, dtype, checkpoint)
+    _check(address)
+    model = conversions.read(address, dtype, conversions.Progress).model
+    return Source(_merged(model), str(address))
+
+
+def read_run(folder: str, dtype=None, checkpoint=run_folder.NEWEST) -> Source:
+    """Returns the model of a run.
+
+    Args:
+        folder: its `--model_dir`.
+        dtype: dtype policy.
+        checkpoint: `"newest"`, `"best"`, or a step that is kept.
+
+    Raises:
+        CheckpointError: if there is no such run or checkpoint.
+    """
+    model, step = training.load_run(folder, checkpoint, dtype)
+    return Source(_merged(model), f"{folder}, step {step}")
 
 
 def give(source: Source, target):
@@ -79,6 +89,12 @@ def give(source: Source, target):
         )
     for variable in wanted:
         placing.copy(given[variable.path], variable)
+
+
+def _merged(model):
+    if model.backbone.config.lora is not None:
+        model.backbone.merge_lora()
+    return model
 
 
 def _check(address):

@@ -1,17 +1,14 @@
 """A trained model and its tokenizer, from a run or a checkpoint."""
 
-import keras
-
-from keras_switch import convert as conversions
 from keras_switch import models
+from keras_switch.cli import sources
 from keras_switch.data import registry
-from keras_switch.training import run_folder
 
 
 def trained(
     source=None, model_dir=None, checkpoint="newest", task=None, dtype="float32"
 ):
-    """Returns a language model with its preprocessor.
+    """Returns a language model with its preprocessor; LoRA is merged.
 
     Args:
         source: `hf://organization/name`, or a folder; see `convert`.
@@ -32,9 +29,8 @@ def trained(
             "for a checkpoint of another kind."
         )
     if source is not None:
-        return conversions.read(source, dtype, conversions.Progress).model
-    policy = keras.dtype_policies.get(dtype)
-    model, _ = run_folder.load_run(model_dir, checkpoint, policy)
+        return sources.read(source, dtype).model
+    model = sources.read_run(model_dir, dtype, checkpoint).model
     if task is None:
         return model
     features = registry.find(task).output_features

@@ -59,7 +59,7 @@ class DroplessDispatch(Part):
             num_choices: choices that can be kept, at most.
             num_experts: E.
         """
-        size = self.block_size or _block_size(num_choices, num_experts)
+        size = self.block_size or rows_of_blocks(num_choices, num_experts, 1, BLOCKS)
         return most_blocks(num_choices, num_experts, size), size
 
     def route(self, assignment):
@@ -150,11 +150,17 @@ def _by_expert(expert, num_experts):
     return order, start, start[1:] - start[:-1]
 
 
-def _block_size(num_choices, num_experts):
-    """Returns R, an int, or a scalar tensor where the number of tokens is one."""
+def rows_of_blocks(num_choices, num_experts, size, larger):
+    """Returns R, an int, or a scalar tensor where the number of tokens is one.
+
+    Args:
+        num_choices: T * K.
+        num_experts: E.
+        size: R where experts have few choices.
+        larger: pairs of choices per expert, ascending, and R from there on.
+    """
     each = num_choices // num_experts
-    size = 1
-    for choices, rows in BLOCKS:
+    for choices, rows in larger:
         enough = each >= choices
         if isinstance(enough, bool):
             size = rows if enough else size

@@ -10,7 +10,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_switch.dispatch.dropless import DroplessDispatch, most_blocks, smaller
+from keras_switch.dispatch.dropless import (
+    DroplessDispatch,
+    most_blocks,
+    rows_of_blocks,
+    smaller,
+)
 from keras_switch.dispatch.routes import GatherRoute
 from keras_switch.partitioning import on_mesh
 
@@ -38,7 +43,10 @@ class InTurnDispatch(DroplessDispatch):
     """
 
     def blocks(self, num_choices, num_experts):
-        size = self.block_size or _block_size(num_choices, num_experts)
+        least = smaller(num_choices, FEWEST)
+        size = self.block_size or rows_of_blocks(
+            num_choices, num_experts, least, BLOCKS
+        )
         return most_blocks(num_choices, num_experts, size), size
 
     def route(self, assignment):
@@ -73,16 +81,3 @@ class InTurnRoute(GatherRoute):
 
         state = ops.zeros((), "int32"), ops.zeros_like(rows)
         return ops.while_loop(lambda i, _: i < self.used, step, state)[1]
-
-
-def _block_size(num_choices, num_experts):
-    """Returns R, an int, or a scalar tensor where the number of tokens is one."""
-    each = num_choices // num_experts
-    size = smaller(num_choices, FEWEST)
-    for choices, rows in BLOCKS:
-        enough = each >= choices
-        if isinstance(enough, bool):
-            size = rows if enough else size
-        else:
-            size = ops.where(enough, rows, size)
-    return size
