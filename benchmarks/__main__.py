@@ -3,5 +3,5 @@
 import subprocess
 import sys
 
-for name in ("imports", "layer", "step", "mesh"):
+for name in ("imports", "layer", "step", "decoding", "mesh"):
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
