@@ -6,27 +6,56 @@ python -m benchmarks.paper experts --seeds 3
 import argparse
 
 from benchmarks import report
-from benchmarks.paper import pretraining, summary
-from benchmarks.paper.runs import result
+from benchmarks.paper import findings, summary, timing
+from benchmarks.paper.runs import known, result
 
 
 def main(argv=None):
     """Runs the findings that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("findings", nargs="*", default=[*pretraining.FINDINGS])
+    parser.add_argument("findings", nargs="*", default=[*findings.FINDINGS])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", help="names of cases to train")
+    parser.add_argument(
+        "--known", action="store_true", help="train nothing, write what is known"
+    )
+    parser.add_argument(
+        "--times", action="store_true", help="time steps instead, on a quiet machine"
+    )
     args = parser.parse_args(argv)
     for name in args.findings:
-        title, cases = pretraining.FINDINGS[name]
-        out = report.Report(f"paper-{name}", title)
-        found = {}
-        for case in cases():
-            found[case.name] = []
-            for seed in range(args.seeds):
-                found[case.name].append(result(name, case, seed))
-                print(f"  {case.name}, seed {seed}: {found[case.name][-1]['loss']}")
-        out.table("Held-out loss, nats a token", *summary.table(found))
-        summary.plot(found, title, report.FOLDER / f"paper-{name}.png")
+        finding = findings.FINDINGS[name]
+        if args.times:
+            timing.write(name, finding)
+            continue
+        if not args.known:
+            _train(finding, args.seeds, args.only)
+        _write(name, finding, args.seeds)
+
+
+def _train(finding, seeds, only):
+    for seed in range(seeds):
+        for folder, case in finding.runs():
+            if only is None or case.name in only:
+                found = result(folder, case, seed)
+                print(f"  {case.name}, seed {seed}: {found['loss']}", flush=True)
+
+
+def _write(name, finding, seeds):
+    """Writes the table, and the plot, of the runs that have been made."""
+    found = {}
+    for folder, case in finding.runs():
+        runs = {seed: known(folder, case, seed) for seed in range(seeds)}
+        runs = {seed: run for seed, run in runs.items() if run is not None}
+        if runs:
+            found[case.name] = runs
+    if not found:
+        return
+    out = report.Report(f"paper-{name}", finding.title)
+    out.table(finding.heading, *finding.table(found))
+    if finding.plotted:
+        path = report.FOLDER / f"paper-{name}.png"
+        summary.plot(found, finding.title, path)
 
 
 if __name__ == "__main__":

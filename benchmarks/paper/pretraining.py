@@ -6,9 +6,9 @@ but for the router's.
 
 import dataclasses
 
-from benchmarks.paper.runs import Case
+from benchmarks.paper.runs import BATCH, LENGTH, Case
 from keras_switch.dispatch import FixedGroups
-from keras_switch.models import ModelConfig, Odd, Sparse
+from keras_switch.models import Every, ModelConfig, Sparse
 from keras_switch.routing import (
     Argmax,
     CapacityFactor,
@@ -26,68 +26,86 @@ DENSE = ModelConfig(
     d_ff=64,
     d_kv=32,
     num_heads=2,
-    num_layers=4,
+    num_layers=2,
     architecture="decoder-only",
     tie_embeddings=False,
 )
+EXPERTS = 32  # of the findings that are about something else
 
 
-def sparse(num_experts=8, routing=None, **changes):
+def routing(train=2.0, **options):
+    """Returns the policy of a sparse case, with this capacity factor in training."""
+    capacity = CapacityFactor(train=train, eval=2.0)
+    return Switch(**{"capacity": capacity, "exploration": Argmax(), **options})
+
+
+def sparse(num_experts=EXPERTS, policy=None, **changes):
     """Returns the twin of `DENSE` with experts; `changes` of the `ModelConfig`."""
-    routing = routing or Switch(exploration=Argmax())
-    layers = Sparse(num_experts, None, Odd(), None, routing, groups=FixedGroups(4096))
+    groups = FixedGroups(BATCH * LENGTH)
+    layers = Sparse(
+        num_experts, None, Every(1), None, policy or routing(), groups=groups
+    )
     return dataclasses.replace(DENSE, sparse=layers, **changes)
 
 
-def _experts():
-    sizes = (1, 2, 4, 8, 16, 32, 64)
-    return [Case("dense", DENSE), *(Case(f"{n} experts", sparse(n)) for n in sizes)]
+DENSE_CASE = Case("dense", DENSE)
 
 
-def _choices():
+def sparse_case(num_experts):
+    """Returns the case of `experts` with so many."""
+    return Case(f"{num_experts} experts", sparse(num_experts))
+
+
+def experts():
+    """Returns the cases of figures 1 and 4."""
+    cases = [DENSE_CASE, *map(sparse_case, (1, 2, 4, 8, 16, 32, 64))]
+    return [("experts", case) for case in cases]
+
+
+def initialization():
+    """Returns those of table 3."""
+    first = sparse_case(EXPERTS)
+    other = Case("scale 1.0", sparse(init_scale=1.0))
+    return [("experts", first), ("initialization", other)]
+
+
+def exploration():
+    """Returns those of table 11; Argmax is the case of `experts`."""
+    cases = [("experts", sparse_case(EXPERTS))]
+    for policy in (InputJitter(), InputDropout(), Sample()):
+        model = sparse(policy=routing(exploration=policy))
+        cases.append(("exploration", Case(type(policy).__name__, model)))
+    return cases
+
+
+def choices():
+    """Returns those of table 1, and the dense model."""
+    cases = [("experts", DENSE_CASE)]
     for train in (2.0, 1.25, 1.0):
         capacity = CapacityFactor(train=train, eval=2.0)
-        switch = Switch(capacity=capacity, exploration=Argmax())
-        top2 = TopK(2, capacity=capacity, exploration=Argmax())
-        yield Case(f"switch, capacity {train}", sparse(routing=switch))
-        yield Case(f"top-2, capacity {train}", sparse(routing=top2))
+        policies = {
+            "switch": routing(train),
+            "top-2": TopK(2, capacity=capacity, exploration=Argmax()),
+        }
+        for name, policy in policies.items():
+            case = Case(f"{name}, capacity {train}", sparse(policy=policy))
+            cases.append(("choices", case))
+    return cases
 
 
-def _precision():
-    for dtype in ("float32", "bfloat16", "mixed_bfloat16"):
-        yield Case(dtype, sparse(32), dtype=dtype)
-
-
-def _initialization():
-    for scale in (0.1, 1.0):
-        yield Case(f"scale {scale}", sparse(32, init_scale=scale))
-
-
-def _exploration():
-    for policy in (Argmax(), InputJitter(), InputDropout(), Sample()):
-        name = type(policy).__name__
-        yield Case(name, sparse(routing=Switch(exploration=policy)))
-
-
-def _capacity():
+def capacity():
+    """Returns those of section 2.2: capacity with and without the balance loss."""
+    cases = []
     for weight in (1e-2, 0.0):
         for train in (0.5, 0.75, 1.0, 1.25, 1.5, 2.0):
-            routing = Switch(
-                capacity=CapacityFactor(train=train, eval=2.0),
-                exploration=Argmax(),
-                balance_loss_weight=weight,
-            )
-            yield Case(f"balance {weight}, capacity {train}", sparse(routing=routing))
+            model = sparse(policy=routing(train, balance_loss_weight=weight))
+            cases.append(Case(f"balance {weight}, capacity {train}", model))
+    return [("capacity", case) for case in cases]
 
 
-FINDINGS = {
-    "experts": ("More experts, equal FLOPs (figures 1, 4)", _experts),
-    "choices": ("One expert a token or two, equal capacity (table 1)", _choices),
-    "precision": ("Precision, 32 experts (table 2)", _precision),
-    "initialization": (
-        "Scale of the initializer, 32 experts (table 3)",
-        _initialization,
-    ),
-    "exploration": ("Exploration (table 11)", _exploration),
-    "capacity": ("Tokens dropped (section 2.2)", _capacity),
-}
+def precision():
+    """Returns those of table 2; float32 is the case of `experts`."""
+    cases = [("experts", sparse_case(EXPERTS))]
+    for dtype in ("bfloat16", "mixed_bfloat16"):
+        cases.append(("precision", Case(dtype, sparse(), dtype=dtype)))
+    return cases

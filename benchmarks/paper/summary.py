@@ -1,4 +1,4 @@
-"""Mean and spread over seeds, and steps to the first case's loss."""
+"""Tables over seeds: mean, spread, and what a finding is about."""
 
 import statistics
 
@@ -9,35 +9,80 @@ from keras_switch.cli.demo_report import steps_until
 matplotlib.use("Agg")
 
 
-def table(found):
+def losses(found):
     """Returns columns, rows and numbers of a table; see `Report.table`.
 
     Args:
-        found: list of what `runs.result` returns, one a seed, by case. The first case
-            is what the others are compared with, seed by seed.
+        found: by case, by seed, what `runs.result` returns. The first case is what the
+            others are compared with, seed by seed.
     """
     base, *_ = found.values()
-    numbers = {name: _numbers(runs, base) for name, runs in found.items()}
-    columns = ["", "loss", "spread", "to first", "steps fewer", "dropped", "ms a step"]
-    return columns, [[name, *_cells(n)] for name, n in numbers.items()], numbers
+    numbers = {name: _losses(runs, base) for name, runs in found.items()}
+    columns = ["", "loss", "spread", "to first", "steps fewer", "dropped", "seeds"]
+    forms = ("loss", ".3f"), ("spread", ".3f"), ("to first", "+.3f")
+    forms += ("steps fewer", ".2f"), ("dropped", ".1%"), ("seeds", "d")
+    return columns, [[name, *_cells(n, forms)] for name, n in numbers.items()], numbers
 
 
-def _numbers(runs, base):
+def shares(found):
+    """Returns the same with the share of the teacher's gain that a student keeps.
+
+    Args:
+        found: as `losses` takes it; the first case is the dense model, the second the
+            teacher.
+    """
+    base, teacher, *_ = found.values()
+    numbers = {name: _losses(runs, base) for name, runs in found.items()}
+    for name, runs in found.items():
+        gains = [
+            (base[seed]["loss"] - run["loss"])
+            / (base[seed]["loss"] - teacher[seed]["loss"])
+            for seed, run in runs.items()
+            if seed in base and seed in teacher
+        ]
+        numbers[name] |= {"kept": _mean(gains), "kept spread": _spread(gains)}
+    columns = ["", "loss", "spread", "gain kept", "spread", "seeds"]
+    forms = ("loss", ".3f"), ("spread", ".3f"), ("kept", ".0%")
+    forms += ("kept spread", ".0%"), ("seeds", "d")
+    return columns, [[name, *_cells(n, forms)] for name, n in numbers.items()], numbers
+
+
+def accuracies(found):
+    """Returns the same of runs that end in an `accuracy`, in percent."""
+    numbers = {}
+    for name, runs in found.items():
+        right = [100 * run["accuracy"] for run in runs.values()]
+        numbers[name] = {
+            "accuracies": right,
+            "accuracy": _mean(right),
+            "spread": _spread(right),
+            "seeds": len(runs),
+        }
+    columns = ["", "accuracy, %", "spread", "seeds"]
+    forms = ("accuracy", ".1f"), ("spread", ".1f"), ("seeds", "d")
+    return columns, [[name, *_cells(n, forms)] for name, n in numbers.items()], numbers
+
+
+def _losses(runs, base):
     """Returns means over seeds; spread is the standard deviation of the losses."""
-    losses = [run["loss"] for run in runs]
-    if None in losses:
-        return {"diverged": losses.count(None), "seeds": len(losses)}
-    pairs = list(zip(runs, base, strict=True))
+    ended = {seed: run for seed, run in runs.items() if run["loss"] is not None}
+    pairs = [
+        (run, base[seed])
+        for seed, run in ended.items()
+        if base.get(seed, {}).get("loss") is not None
+    ]
     fewer = [_times_fewer(run, other) for run, other in pairs]
-    dropped = [run["dropped"] for run in runs]
+    dropped = [run.get("dropped") for run in ended.values()]
+    found = [run["loss"] for run in ended.values()]
     return {
-        "losses": losses,
-        "loss": statistics.mean(losses),
-        "spread": statistics.stdev(losses) if len(losses) > 1 else None,
-        "to first": statistics.mean(r["loss"] - b["loss"] for r, b in pairs),
-        "steps fewer": statistics.mean(fewer) if None not in fewer else None,
-        "dropped": statistics.mean(dropped) if None not in dropped else None,
-        "ms a step": 1e3 * statistics.mean(run["seconds_per_step"] for run in runs),
+        "losses": found,
+        "loss": _mean(found),
+        "spread": _spread(found),
+        "to first": _mean([run["loss"] - other["loss"] for run, other in pairs]),
+        "steps fewer": _mean(fewer),
+        "dropped": _mean(dropped),
+        "seeds": len(runs),
+        "diverged": len(runs) - len(ended),
     }
 
 
@@ -47,12 +92,19 @@ def _times_fewer(run, base):
     return step and base["curve"][-1][0] / step
 
 
-def _cells(numbers):
-    if "diverged" in numbers:
-        return [f"{numbers['diverged']} of {numbers['seeds']} diverged", *[""] * 5]
-    forms = ("loss", ".3f"), ("spread", ".3f"), ("to first", "+.3f")
-    forms += ("steps fewer", ".2f"), ("dropped", ".1%"), ("ms a step", ".0f")
-    return [_cell(numbers[name], form) for name, form in forms]
+def _mean(values):
+    return statistics.mean(values) if values and None not in values else None
+
+
+def _spread(values):
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def _cells(numbers, forms):
+    cells = [_cell(numbers[name], form) for name, form in forms]
+    if numbers.get("diverged"):
+        cells[-1] += f", {numbers['diverged']} diverged"
+    return cells
 
 
 def _cell(value, form):
@@ -64,17 +116,23 @@ def plot(found, title, path):
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    for name, runs in found.items():
-        curves = [run["curve"] for run in runs if run["curve"]]
-        if curves:
-            steps = [step for step, _ in curves[0]]
-            means = [statistics.mean(v) for v in zip(*_losses(curves), strict=True)]
-            axes.plot(steps, means, label=name)
+    shown = {name: runs for name, runs in found.items() if _curves(runs)}
+    colours = pyplot.get_cmap("viridis")
+    for i, (name, runs) in enumerate(shown.items()):
+        curves = _curves(runs)
+        steps = [step for step, _ in curves[0]]
+        means = [
+            _mean([loss for _, loss in point]) for point in zip(*curves, strict=True)
+        ]
+        colour = "black" if i == 0 else colours(0.95 * i / len(shown))
+        label = f"{name}  {means[-1]:.3f}"
+        axes.plot(steps, means, label=label, color=colour, ls="--" if i == 0 else "-")
     axes.set(title=title, xlabel="steps", ylabel="held-out loss, nats a token")
+    axes.grid(alpha=0.25)
     axes.legend()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=100)
     pyplot.close(figure)
 
 
-def _losses(curves):
-    return [[loss for _, loss in curve] for curve in curves]
+def _curves(runs):
+    return [run["curve"] for run in runs.values() if run.get("curve")]
