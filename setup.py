@@ -33,7 +33,8 @@ EXTRAS = {
     # Checkpoints of others: safetensors for Hugging Face's, the rest for T5X's.
     "convert": ["safetensors>=0.8,<1", "tensorstore>=0.1.80,<0.2", "msgpack>=1,<2"],
     "plot": ["matplotlib"],
-    "serving": ["tensorflow-serving-api"],
+    # keras-switch serve, and clients by gRPC.
+    "serve": ["aiohttp>=3.11,<4", "grpcio>=1.66,<2", "tensorflow-serving-api>=2.19,<2.22"],
 }
 EXTRAS["test"] = [
     *("build", "hypothesis", "jax", "pytest", "pytest-timeout", "pytest-xdist", "ruff"),
@@ -41,6 +42,7 @@ EXTRAS["test"] = [
     *("setuptools>=77", "wheel"),  # a wheel is built without an environment of its own
     *EXTRAS["convert"],
     *EXTRAS["plot"],
+    *EXTRAS["serve"],
 ]
 EXTRAS["all"] = sorted({name for names in EXTRAS.values() for name in names})
 # For seqio_cache_tasks; apart from "all", since it wants an older protobuf.

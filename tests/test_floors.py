@@ -16,7 +16,7 @@ FLOORS = (
     {"models"},
     {"convert", "data", "training"},
     {"distillation"},
-    {"evaluation", "export", "planning"},
+    {"evaluation", "export", "planning", "serving"},
     {"cli"},
 )
 ROOT = pathlib.Path(keras_switch.__file__).parent

@@ -22,6 +22,7 @@ FIRST_FILES = {
     **{"finetune": ["runs/finetune.gin"], "distill": ["runs/distill.gin"]},
 }
 FIRST_FILES |= {"export": ["runs/export.gin"], "infer": ["runs/infer.gin"]}
+FIRST_FILES |= {"serve": ["runs/serve.gin"]}
 # Commands that read the configuration of the run whose folder they get.
 OF_A_RUN = ("eval", "export", "infer")
 # Commands with a folder of their own; eval writes into that of another run.

@@ -15,6 +15,7 @@ COMMANDS = {
     "prune-experts": "keep or merge the experts that a data set uses",
     "export": "write a SavedModel for TF Serving: text in, text out",
     "infer": "answer every line of a file; the same command goes on",
+    "serve": "try an exported model out by TF Serving's protocols",
     "demo": "train a sparse and a dense model on the same text and compare them",
 }
 
@@ -47,6 +48,13 @@ MACROS = {
     "vocabulary": "for convert: SentencePiece model of the checkpoint",
     "output": "for export: new folder, NAME/VERSION; for infer: JSON lines to write",
     "inputs": "for infer: file with a text a line",
+    "model": "for serve: folder of an exported model, NAME or NAME/VERSION",
+    "name": "for serve: what clients call the model; by itself NAME",
+    "host": "for serve: address to listen on; by itself 127.0.0.1",
+    "rest_port": "for serve: by itself 8501; 0: any that is free",
+    "grpc_port": "for serve: by itself 8500; 0: any that is free",
+    "max_batch_size": "for export and serve: inputs of a request, at most",
+    "batch_window_ms": "for serve: how long a request waits for others to join it",
     "num_experts": "for upcycle and prune-experts: experts of a layer afterwards",
 }
 

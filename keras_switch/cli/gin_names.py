@@ -23,6 +23,7 @@ from keras_switch.cli.finetune import Adaptation, finetune
 from keras_switch.cli.infer import infer
 from keras_switch.cli.plan import plan
 from keras_switch.cli.run_config import RunConfig
+from keras_switch.cli.serve import serve
 from keras_switch.cli.train import train
 from keras_switch.convert import KeepUsed, MergeSimilar
 from keras_switch.distillation import NonExpertWeights, SoftTargets
@@ -33,7 +34,7 @@ COMMANDS = {
     "cache": "cache",
     **{"finetune": "finetune", "distill": "distill"},
     **{"convert": "convert", "upcycle": "upcycle", "prune-experts": "prune_experts"},
-    **{"export": "export", "infer": "infer"},
+    **{"export": "export", "infer": "infer", "serve": "serve"},
 }
 
 OURS = (
@@ -103,7 +104,8 @@ def register():
         for thing in things:
             gin.external_configurable(thing, name=thing.__name__, module=module)
     conversions = (convert, upcycle, prune_experts, finetune, distill)
-    for command in (train, evaluate, cache, demo, plan, *conversions, export, infer):
+    answers = (export, infer, serve)
+    for command in (train, evaluate, cache, demo, plan, *conversions, *answers):
         gin.external_configurable(
             deferred(command), name=command.__name__, module="keras_switch"
         )

@@ -1,5 +1,7 @@
 """Files beside a SavedModel that say how to serve it."""
 
+import json
+
 SERVER = """\
 model_config_list {{
   config {{
@@ -32,7 +34,7 @@ requests up to {most_rows}. Joined requests get the answers that they would get 
 
 
 def write(extra, folder, options, signatures):
-    """Writes `models.config`, `batching.config` and `README.md`.
+    """Writes `models.config`, `batching.config`, `limits.json` and `README.md`.
 
     Args:
         extra: folder to write into.
@@ -44,6 +46,12 @@ def write(extra, folder, options, signatures):
     (extra / "models.config").write_text(SERVER.format(name=name))
     batching = BATCHING.format(most=options.max_batch_size)
     (extra / "batching.config").write_text(batching)
+    limits = {
+        "input_lengths": list(options.input_lengths),
+        "max_new_tokens": options.max_new_tokens,
+        "max_batch_size": options.max_batch_size,
+    }
+    (extra / "limits.json").write_text(json.dumps(limits) + "\n")
     text = READ_ME.format(
         name=name,
         version=folder.name,
