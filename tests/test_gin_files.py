@@ -29,7 +29,8 @@ def _gin():
 
 def trained(*files, model_dir="'here'", bindings=()):
     """Returns the configuration of `train` with these files, and what it would call."""
-    config = gin_files.read(files, [f"MODEL_DIR = {model_dir}", *bindings])
+    values = [f"MODEL_DIR = {model_dir}", *bindings]
+    config = gin_files.read(["runs/train.gin", *files], values)
     gin_checks.check(config, "train", gin_names.names())
     config.bind()
     return config, gin.get_configurable("train")()
@@ -177,8 +178,9 @@ def test_a_row_of_the_paper_teaches_t5_base_from_a_switch_base(name):
     macros = {} if "7" in name or "8" in name else {"TEACHER": "'there'"}
     call = called("distill", *files, **macros)
     base = dataclasses.replace(PRESETS["t5_base"].config, dropout_rate=0.1)
-    assert dataclasses.replace(call["model"], dropout_rate=0.1) == base
-    soft, first = call["soft_targets"], call["initialize"]
+    student, soft = call["student"], call["teacher"].soft_targets
+    assert dataclasses.replace(student.model, dropout_rate=0.1) == base
+    first = student.initialize
     assert soft.weight == (
         1.0 if name in ("table_6_soft", "table_6_initialized") else 0.25
     )

@@ -1,16 +1,19 @@
 """From a config to a language model with its task class."""
 
+import contextlib
+
 import keras
 
 from keras_switch import models
 
 
-def language_model(config: models.ModelConfig, dtype: str = "float32"):
+def language_model(config: models.ModelConfig, dtype: str = "float32", mesh=None):
     """Returns the model of a config, with logits: what a run trains.
 
     Args:
         config: what it is.
         dtype: dtype policy, such as `"mixed_bfloat16"`.
+        mesh: `Mesh` to make it on; `None`: one device.
 
     Raises:
         ValueError: if the config has no decoder, or there is no such policy.
@@ -23,8 +26,9 @@ def language_model(config: models.ModelConfig, dtype: str = "float32"):
             f"A run trains {' or '.join(classes)} models, not {config.architecture}: "
             "set ModelConfig.architecture, or build a SwitchBackbone in Python."
         )
-    backbone = models.SwitchBackbone(config, dtype=_policy(dtype))
-    return classes[config.architecture](backbone)
+    with mesh or contextlib.nullcontext():
+        backbone = models.SwitchBackbone(config, dtype=_policy(dtype))
+        return classes[config.architecture](backbone)
 
 
 def _policy(dtype):

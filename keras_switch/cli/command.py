@@ -16,7 +16,7 @@ DEFAULT_FILES = {"eval": ["runs/eval.gin"], "demo": ["runs/demo.gin"]}
 # Those of a command that come before the ones that the command line names.
 FIRST_FILES = {
     **{"plan": ["runs/plan.gin"], "train": ["runs/train.gin"]},
-    "cache": ["runs/cache.gin"],
+    **{"cache": ["runs/cache.gin"], "cache-logits": ["runs/cache_logits.gin"]},
     **{"convert": ["runs/convert.gin"], "upcycle": ["runs/upcycle.gin"]},
     "prune-experts": ["runs/prune_experts.gin"],
     **{"finetune": ["runs/finetune.gin"], "distill": ["runs/distill.gin"]},

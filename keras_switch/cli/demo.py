@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 
 from keras_switch.cli import demo_plot, demo_report
-from keras_switch.cli.run_config import RunConfig
+from keras_switch.cli.run_config import EvaluationConfig, RunConfig
 from keras_switch.cli.train import train
 from keras_switch.data import DataConfig, corpus, registry
 from keras_switch.models import ModelConfig
@@ -25,7 +25,6 @@ def demo(
     eval_data: DataConfig,
     run: RunConfig,
     model_dir: str,
-    seed: int = 0,
     save_config=None,
 ):
     """Trains both models on the embedded corpus and compares them at equal steps.
@@ -42,7 +41,6 @@ def demo(
         eval_data: held-out batches.
         run: steps, and how often to evaluate, to save and to log.
         model_dir: folder for both runs, `results.json` and the picture.
-        seed: of the weights, of dropout and of exploration.
         save_config: function of the folder that writes the configuration there.
 
     Returns:
@@ -67,8 +65,7 @@ def demo(
             data,
             run,
             str(folder / name),
-            eval_data,
-            seed=seed,
+            EvaluationConfig(eval_data),
         )
     _say("4/4  Result")
     results = demo_report.results(configs, histories, data)

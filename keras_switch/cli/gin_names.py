@@ -14,16 +14,20 @@ import keras_hub
 from keras_switch import data, dispatch, evaluation, models, routing, training
 from keras_switch import export as exporting
 from keras_switch.cli.cache import cache
+from keras_switch.cli.cache_logits import cache_logits
 from keras_switch.cli.convert import convert, prune_experts, upcycle
 from keras_switch.cli.demo import demo
-from keras_switch.cli.distill import TeacherConfig, distill
+from keras_switch.cli.distill import distill
 from keras_switch.cli.evaluate import evaluate
 from keras_switch.cli.export import export
 from keras_switch.cli.finetune import Adaptation, finetune
 from keras_switch.cli.infer import infer
+from keras_switch.cli.meshes import PlacementConfig
 from keras_switch.cli.plan import plan
-from keras_switch.cli.run_config import RunConfig
+from keras_switch.cli.run_config import EvaluationConfig, RunConfig
 from keras_switch.cli.serve import serve
+from keras_switch.cli.sources import SourceConfig
+from keras_switch.cli.teaching import StudentConfig, TeacherConfig
 from keras_switch.cli.train import train
 from keras_switch.convert import KeepUsed, MergeSimilar
 from keras_switch.distillation import NonExpertWeights, SoftTargets
@@ -31,7 +35,7 @@ from keras_switch.distillation import NonExpertWeights, SoftTargets
 # What each word of the command line calls.
 COMMANDS = {
     **{"train": "train", "eval": "evaluate", "demo": "demo", "plan": "plan"},
-    "cache": "cache",
+    **{"cache": "cache", "cache-logits": "cache_logits"},
     **{"finetune": "finetune", "distill": "distill"},
     **{"convert": "convert", "upcycle": "upcycle", "prune-experts": "prune_experts"},
     **{"export": "export", "infer": "infer", "serve": "serve"},
@@ -63,10 +67,10 @@ OURS = (
     *(training.Adafactor, training.T5XFactoring, training.MeshTensorFlowFactoring),
     training.Unfactored,
     *(training.InverseSquareRoot, training.LinearWarmup, training.LinearTail),
-    *(training.TokenCrossEntropy, RunConfig),
+    *(training.TokenCrossEntropy, RunConfig, EvaluationConfig, PlacementConfig),
     # Fine-tuning and distillation.
     *(Adaptation, models.Lora, training.Trainable, training.Frozen),
-    *(TeacherConfig, SoftTargets, NonExpertWeights),
+    *(SourceConfig, StudentConfig, TeacherConfig, SoftTargets, NonExpertWeights),
     # Data.
     *(data.DataConfig, data.embedded_vocabulary, data.vocabulary),
     *(data.FileTask, data.TextFileTask, data.TaskMixture),
@@ -103,7 +107,7 @@ def register():
     for module, things in (("keras_switch", OURS), ("keras", KERAS)):
         for thing in things:
             gin.external_configurable(thing, name=thing.__name__, module=module)
-    conversions = (convert, upcycle, prune_experts, finetune, distill)
+    conversions = (convert, upcycle, prune_experts, finetune, distill, cache_logits)
     answers = (export, infer, serve)
     for command in (train, evaluate, cache, demo, plan, *conversions, *answers):
         gin.external_configurable(

@@ -1,6 +1,9 @@
-"""How long a run is and how often it does what."""
+"""How long a run is, how often it does what, and what it is evaluated on."""
 
 import dataclasses
+
+from keras_switch.data import DataConfig
+from keras_switch.evaluation import TaskMetrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +19,7 @@ class RunConfig:
         keep: checkpoints to keep.
         microbatches: parts that a batch is computed in, to save memory.
         max_grad_norm: limit of the gradient's global norm; `None` for none.
+        seed: of the model's first weights, of dropout and of exploration.
 
     Raises:
         ValueError: naming every mistake at once.
@@ -29,12 +33,34 @@ class RunConfig:
     keep: int = 3
     microbatches: int = 1
     max_grad_norm: float | None = None
+    seed: int = 0
 
     def __post_init__(self):
         mistakes = [
-            f"{field.name}={getattr(self, field.name)!r} must be above 0"
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) is not None and getattr(self, field.name) <= 0
+            f"{name}={value!r} must be above 0"
+            for name, value in self.options.items()
+            if value is not None and value <= 0
         ]
+        if not 0 <= self.seed < 2**32:
+            mistakes.append(f"seed={self.seed!r} must be at least 0 and below 2**32")
         if mistakes:
             raise ValueError(f"RunConfig: {'; '.join(mistakes)}.")
+
+    @property
+    def options(self) -> dict:
+        """What `training.train` takes of it, by name."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k != "seed"}
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """What a run is evaluated on, and what is measured there.
+
+    Args:
+        data: batches, taken from the start each time.
+        metrics: what to measure on every task at each evaluation; the weights of each
+            task's best are kept. `None`: no more than the loss.
+    """
+
+    data: DataConfig
+    metrics: TaskMetrics | None = None

@@ -28,6 +28,24 @@ class Source:
         return self.model.backbone.config
 
 
+@dataclasses.dataclass(frozen=True)
+class SourceConfig:
+    """A checkpoint to start from.
+
+    Args:
+        address: `--model_dir` of a run, a preset's folder, or a published checkpoint:
+            see `convert`.
+        checkpoint: of a run: `"newest"`, `"best"`, or a step that is kept.
+    """
+
+    address: str
+    checkpoint: str | int = run_folder.NEWEST
+
+    def read(self, dtype=None) -> Source:
+        """Returns the model that is there; see `read`."""
+        return read(self.address, dtype, self.checkpoint)
+
+
 def read(address: str, dtype=None, checkpoint=run_folder.NEWEST) -> Source:
     """Returns the model at an address, in whichever form it is there.
 

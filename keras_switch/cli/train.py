@@ -1,20 +1,13 @@
 """`keras-switch train`."""
 
-import contextlib
-import dataclasses
-
 import keras
 
 from keras_switch import training
-from keras_switch.cli.building import language_model
-from keras_switch.cli.meshes import batches_for, mesh_of
-from keras_switch.cli.observing import observers_of
-from keras_switch.cli.run_config import RunConfig
+from keras_switch.cli.meshes import ONE_DEVICE, PlacementConfig
+from keras_switch.cli.prepared import prepared
+from keras_switch.cli.run_config import EvaluationConfig, RunConfig
 from keras_switch.data import DataConfig
-from keras_switch.evaluation import TaskMetrics
 from keras_switch.models import ModelConfig
-from keras_switch.partitioning.clients import clients_on
-from keras_switch.training import config_file
 
 
 def train(
@@ -24,12 +17,8 @@ def train(
     data: DataConfig,
     run: RunConfig,
     model_dir: str,
-    eval_data: DataConfig | None = None,
-    dtype: str = "float32",
-    seed: int = 0,
-    mesh_shape: str | None = None,
-    layout_rules: str | None = None,
-    metrics: TaskMetrics | None = None,
+    evaluation: EvaluationConfig | None = None,
+    placement: PlacementConfig = ONE_DEVICE,
     save_config=None,
 ):
     """Trains a model; goes on by itself if `model_dir` holds a checkpoint of it.
@@ -43,14 +32,8 @@ def train(
         data: batches to train on.
         run: steps, and how often to evaluate, to save and to log.
         model_dir: folder for checkpoints, logs and the configuration.
-        eval_data: batches to evaluate on, from the start each time; `None` for none.
-        dtype: dtype policy.
-        seed: of the weights, of dropout and of exploration.
-        mesh_shape: axes of a mesh, such as `"data:4,model:2"`; `None`: one device.
-        layout_rules: dimensions over axes, such as `"batch:data,d_ff:model"`. `None`:
-            the Switch paper's, as far as they fit.
-        metrics: what to measure on every task at each evaluation; keeps the weights of
-            each task's best. `None`: no more than the loss.
+        evaluation: what to evaluate on, and what to measure; `None` for nothing.
+        placement: mesh and dtype policy.
         save_config: function of the folder that writes the configuration there.
 
     Returns:
@@ -60,24 +43,8 @@ def train(
         ValueError: if model, batch and mesh do not fit.
         CheckpointError: if `model_dir` belongs to another model.
     """
-    mesh = mesh_of(model, dtype, mesh_shape, layout_rules)
-    clients = clients_on(mesh)
-    config_file.check(model_dir, model)
-    if clients.is_first and save_config is not None:
-        save_config(model_dir)
-    if clients.is_first and mesh is not None:
-        print(mesh.description(), flush=True)
-    keras.utils.set_random_seed(seed)
-    with mesh or contextlib.nullcontext():
-        network = language_model(model, dtype)
+    ready = prepared(model, placement, run, model_dir)
+    ready.begin(save_config)
     return training.train(
-        network,
-        optimizer,
-        loss,
-        batches_for(data, model, clients),
-        eval_data=eval_data and batches_for(eval_data, model, clients),
-        model_dir=model_dir,
-        config=model,
-        observers=observers_of(metrics, eval_data or data, model, model_dir, clients),
-        **dataclasses.asdict(run),
+        ready.model, optimizer, loss, ready.batches(data), **ready.options(evaluation)
     )

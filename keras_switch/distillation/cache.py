@@ -49,8 +49,7 @@ def cache_logits(teacher, batches, folder, split="train", top_k=64, steps=None):
     from keras_switch.distillation.teachers import as_teacher
 
     folder, teacher = pathlib.Path(folder), as_teacher(teacher)
-    if [*folder.glob(f"{split}-*.tfrecord")]:
-        raise ValueError(f"{folder} has a split {split!r} already: take another name.")
+    check_is_free(folder, split)
     draft = folder / f".{split}"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -68,6 +67,12 @@ def cache_logits(teacher, batches, folder, split="train", top_k=64, steps=None):
                     rows += 1
     _publish(folder, draft, split, rows, form)
     return rows
+
+
+def check_is_free(folder, split):
+    """Raises `ValueError` if a cache has a split already."""
+    if [*pathlib.Path(folder).glob(f"{split}-*.tfrecord")]:
+        raise ValueError(f"{folder} has a split {split!r} already: take another name.")
 
 
 def cached_task(folder, name=None) -> str:

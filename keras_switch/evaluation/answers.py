@@ -7,6 +7,8 @@ import numpy as np
 
 from keras_switch.data.features import EncoderDecoder
 from keras_switch.evaluation.batching import batched
+from keras_switch.partitioning.clients import clients_of
+from keras_switch.partitioning.together import all_rows
 
 
 class Answers:
@@ -37,9 +39,9 @@ class Answers:
         """
         if getattr(self.model, "sampler", None) is None:
             self.model.compile(sampler="greedy")
-        found = []
-        for numbers, features in batched(dataset, self.batch_size):
-            answers = self._answers(features).tolist()
+        found, share = [], clients_of(self.model).share
+        for numbers, features in batched(dataset, self.batch_size, share):
+            answers = all_rows(self.model, self._answers(features)).tolist()
             found += zip(numbers, answers, strict=False)  # which may be filled up
         return found
 

@@ -41,6 +41,8 @@ class Peaks:
     def update(self, step: int, results) -> list[str]:
         """Saves the weights for every task that they do better than any before.
 
+        On several processes all call this; what the first one finds holds.
+
         Args:
             step: of the run.
             results: by task: `TaskResult`.
@@ -52,11 +54,7 @@ class Peaks:
             CheckpointError: if they cannot be written; what was there stays.
         """
         best = {t: peak for t, peak in self.best.items() if peak["step"] <= step}
-        better = [
-            task
-            for task, result in results.items()
-            if task not in best or result.score > best[task]["score"]
-        ]
+        better = [t for t in results if self._is_better(results[t], best.get(t))]
         self._step.assign(step)
         for task in better:
             folder = self._folder(task)
@@ -86,6 +84,10 @@ class Peaks:
         check(folder.latest, self._weights)
         folder.read(folder.latest, self._weights)
         return int(self._step)
+
+    def _is_better(self, result, peak):
+        better = peak is None or result.score > peak["score"]
+        return self._clients.any(self._clients.is_first and better)
 
     def _folder(self, task):
         place = self.model_dir / FOLDER / task.replace(":", "_")

@@ -21,9 +21,7 @@ def table(results) -> str:
     """
     rows = [("task", "metrics", "perplexity", "token accuracy")]
     for task, result in results.items():
-        metrics = ", ".join(f"{n} {v:.2f}" for n, v in result.metrics.items())
-        perplexity, accuracy = result.tokens["perplexity"], result.tokens["accuracy"]
-        rows.append((task, metrics or "-", f"{perplexity:,.4g}", f"{accuracy:.1%}"))
+        rows.append((task, *_shown(result)))
     scores = [result.score for result in results.values() if result.metrics]
     lines = aligned(rows, gap=3)
     lines.insert(1, "-" * len(lines[0]))
@@ -46,6 +44,20 @@ def expert_table(results, top: int = 3) -> str:
         loads = [np.asarray(result.experts[layer]["load"]) for layer in layers]
         rows.append((task, *(_busiest(load, top) for load in loads)))
     return "\n".join(aligned(rows, gap=3)) if layers else ""
+
+
+def peak_table(found) -> str:
+    """Returns, for every task, the step at which it was best, and its metrics there.
+
+    Args:
+        found: results by step: by task `TaskResult`.
+    """
+    rows = [("task", "best step", "metrics", "perplexity")]
+    for task in next(iter(found.values())):
+        step = max(found, key=lambda s: found[s][task].score)
+        rows.append((task, f"{step:,}", *_shown(found[step][task])[:2]))
+    lines = aligned(rows, gap=3)
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def write(results, model_dir, step: int, split: str):
@@ -71,6 +83,13 @@ def write(results, model_dir, step: int, split: str):
             for name, value in result.values.items():
                 tf.summary.scalar(f"{task}/{name}", value)
     writer.close()
+
+
+def _shown(result):
+    """Returns metrics, perplexity and accuracy of tokens as a table shows them."""
+    metrics = ", ".join(f"{n} {v:.2f}" for n, v in result.metrics.items())
+    perplexity, accuracy = result.tokens["perplexity"], result.tokens["accuracy"]
+    return metrics or "-", f"{perplexity:,.4g}", f"{accuracy:.1%}"
 
 
 def _busiest(load, top):

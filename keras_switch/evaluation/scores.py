@@ -6,6 +6,7 @@ Axes: B batch, T targets.
 import tensorflow as tf
 
 from keras_switch.evaluation.batching import batched
+from keras_switch.partitioning.clients import clients_of
 from keras_switch.partitioning.traced import traced_for
 from keras_switch.partitioning.transfer import full
 from keras_switch.training import token_losses
@@ -36,8 +37,8 @@ class Scores:
         Args:
             dataset: `tf.data.Dataset` of pairs: the number, features of the model.
         """
-        found = []
-        for numbers, features in batched(dataset, self.batch_size):
+        found, share = [], clients_of(self.model).share
+        for numbers, features in batched(dataset, self.batch_size, share):
             triple = tf.nest.map_structure(
                 tf.convert_to_tensor, self.form.triple(features)
             )

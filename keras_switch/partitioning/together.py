@@ -7,6 +7,10 @@ import zlib
 import keras
 from keras import tree
 
+from keras_switch.partitioning.clients import clients_of
+from keras_switch.partitioning.traced import split
+from keras_switch.partitioning.transfer import full
+
 # Each writes files whose names are the same in every process.
 _OF_ALL = (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore)
 _OF_ONE = (keras.callbacks.TensorBoard, keras.callbacks.CSVLogger)
@@ -102,3 +106,15 @@ def own_rows(model, outputs):
         return outputs
     each = len(outputs) // share.of
     return outputs[share.index * each : (share.index + 1) * each]
+
+
+def all_rows(model, rows):
+    """Returns the rows of all processes, as they were fed; every one must call this.
+
+    Args:
+        model: on a mesh or on none.
+        rows: array, those that this process fed or that came of them.
+    """
+    if clients_of(model).share.of == 1:
+        return rows
+    return full(split(model.mesh, rows))

@@ -6,6 +6,7 @@ import json
 import keras
 
 from keras_switch import models
+from keras_switch.training.checkpoint_folder import step_of
 from keras_switch.training.checkpoints import Checkpoints
 from keras_switch.training.paths import path_of
 from keras_switch.training.saving import CheckpointError
@@ -66,7 +67,7 @@ def restore(model, folder, checkpoint=NEWEST) -> int:
     checkpoints = Checkpoints(model, model_dir=folder)
     if checkpoint == BEST:
         return checkpoints.restore_best()
-    kept = {path.rpartition("-")[2]: path for path in checkpoints.all}
+    kept = {str(step_of(path)): path for path in checkpoints.all}
     if checkpoint == NEWEST and kept:
         return checkpoints.restore()
     if str(checkpoint) not in kept:
@@ -75,6 +76,12 @@ def restore(model, folder, checkpoint=NEWEST) -> int:
             f"{', '.join(kept) or 'none'}; or say {NEWEST!r} or {BEST!r}."
         )
     return checkpoints.restore(kept[str(checkpoint)])
+
+
+def steps_kept(folder) -> list[int]:
+    """Returns the steps of the checkpoints that a run has kept, in order."""
+    files = (path_of(folder) / "checkpoints").glob("ckpt-*.index")
+    return sorted(step_of(file.with_suffix("")) for file in files)
 
 
 def _saved(folder):

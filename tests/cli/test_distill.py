@@ -5,7 +5,7 @@ import pytest
 from helpers_partitioning import on_devices
 from helpers_runs import VALUES, assert_same_run, command, records, saved_run
 
-from keras_switch import data, distillation, training
+from keras_switch import training
 from keras_switch.cli.__main__ import main
 
 SHARED = {
@@ -21,6 +21,13 @@ def distill(teacher, folder, *flags, **changes):
     return main(command(folder, *flags, word="distill", **SHARED | changes))
 
 
+def cached(teacher, **changes):
+    names = ("MODULES", "TASK", "LENGTHS", "BATCH_SIZE")
+    values = {name: VALUES[name] for name in names} | {"DataConfig.pack": False}
+    values = [f"--gin.{name}={value}" for name, value in (values | changes).items()]
+    return main(["cache-logits", f"--teacher={teacher}", *values])
+
+
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     """Returns the folder of a run."""
@@ -33,7 +40,7 @@ def weights(folder):
 
 
 def test_a_dense_student_learns_from_a_run(teacher, tmp_path, capsys):
-    assert distill(teacher, tmp_path, **{"distill.eval_data": None}) == 0
+    assert distill(teacher, tmp_path, **{"distill.evaluation": None}) == 0
     told = capsys.readouterr().out
     assert "weights of the student are the teacher's" in told
     assert "fresh: encoder/block_0/mlp/wi" in told
@@ -61,14 +68,14 @@ def test_a_run_that_was_stopped_is_the_one_that_was_not_and_is_evaluated(
 
 @pytest.mark.slow
 def test_a_student_learns_from_cached_logits(teacher, tmp_path, capsys):
-    import helpers_cli_tasks  # noqa: F401 - registers the task
-
-    model, _ = training.load_run(teacher)
-    config = data.DataConfig("toy_copy", {"inputs": 16, "targets": 16}, 4)
-    batches = data.batches(config, model.backbone.config)
-    cache = tmp_path / "cache"
-    distillation.cache_logits(model, batches, cache, top_k=8, steps=2)
-    folder = tmp_path / "run"
+    cache, folder = tmp_path / "cache", tmp_path / "run"
+    asked = {"CACHE": cache, "TOP_K": 8, "CACHE_STEPS": 2}
+    assert cached(teacher, **asked) == 0
+    assert "8 rows of toy_copy train, the 8 greatest logits" in capsys.readouterr().out
+    assert cached(teacher, **asked) == 2
+    assert "has a split 'train' already" in capsys.readouterr().err
+    assert cached(cache, **asked) == 2
+    assert "holds a teacher's logits already" in capsys.readouterr().err
     assert distill(cache, folder, INITIALIZE=None, TRAIN_STEPS=1) == 0
     assert records(folder)[0]["values"]["soft_loss"] > 0
     assert distill(cache, tmp_path / "other", TRAIN_STEPS=1) == 2

@@ -39,7 +39,7 @@ LORA_ON = {"Lora.targets": "['query','experts']", "Lora.rank": 2}
 
 
 def test_lora_on_a_run_trains_nothing_else(source, tmp_path, capsys):
-    changes = LORA_ON | {"finetune.eval_data": None}
+    changes = LORA_ON | {"finetune.evaluation": None}
     assert finetune(source, tmp_path, LORA, **changes) == 0
     # Three queries 8 x 8, and two experts' two kernels 8 x 16 in both stacks.
     by_hand = 2 * (3 * (8 + 8) + 2 * 2 * 2 * (8 + 16))

@@ -1,8 +1,11 @@
 """Tasks from the command line: files without Python, metrics, peaks, caches."""
 
 import json
+import re
+import shutil
 
 import pytest
+from helpers_processes import Launched
 
 from keras_switch.cli.__main__ import main
 
@@ -11,7 +14,7 @@ SIZES = {
     **{"ModelConfig.num_heads": 2, "ModelConfig.num_layers": 2},
     **{"Sparse.num_experts": 2, "RunConfig.log_every": 1},
     "LENGTHS": "{'inputs': 32, 'targets': 8}",
-    **{"BATCH_SIZE": 4, "TRAIN_STEPS": 2, "EVAL_EVERY": 1, "SAVE_EVERY": 2},
+    **{"BATCH_SIZE": 4, "TRAIN_STEPS": 2, "EVAL_EVERY": 1, "SAVE_EVERY": 1},
 }
 
 
@@ -44,10 +47,15 @@ def task_of(files, **changes):
     ]
 
 
-def train(folder, *arguments, **changes):
+def training(folder, *arguments, **changes):
+    """Returns the words of a command line."""
     files = ["models/switch_tiny.gin", "runs/pretrain.gin"]
     words = ["train", *(f"--gin_file={file}" for file in files), *arguments]
-    return main([*words, *values(**SIZES | changes), f"--model_dir={folder}"])
+    return [*words, *values(**SIZES | changes), f"--model_dir={folder}"]
+
+
+def train(folder, *arguments, **changes):
+    return main(training(folder, *arguments, **changes))
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +82,50 @@ def test_a_file_is_a_task_with_metrics_and_a_peak(run):
 
 @pytest.mark.slow
 def test_eval_tells_the_metrics_of_a_checkpoint_and_of_a_peak(run, capsys):
-    assert main(["eval", f"--model_dir={run}"]) == 0
+    during = lines(run / "tasks.jsonl")
+    assert main(["eval", f"--model_dir={run}", *values(CHECKPOINT="all")]) == 0
     shown = capsys.readouterr().out
     assert "accuracy " in shown
     assert "busiest experts" in shown
     (answers,) = (run / "answers" / "validation").glob("file-*2*")
     assert len(lines(answers)) == 3
+    # Both checkpoints again, with the results of the run, and the peak of both.
+    after = lines(run / "tasks.jsonl")[len(during) :]
+    assert [x["step"] for x in after] == [x["step"] for x in during] == [1, 2]
+    for one, other in zip(after, during, strict=True):
+        assert one["values"] == pytest.approx(other["values"], rel=1e-5)
+    peak = json.loads((run / "peaks.json").read_text())["file"]
+    assert re.search(rf"best step .*\nfile +{peak['step']} +accuracy", shown, re.S)
     code = main(["eval", f"--model_dir={run}", *values(CHECKPOINT="peak/file")])
     assert code == 0
-    peak = json.loads((run / "peaks.json").read_text())["file"]
     *_, last = lines(run / "tasks.jsonl")
     assert (last["step"], last["score"]) == (peak["step"], pytest.approx(peak["score"]))
     assert main(["eval", f"--model_dir={run}", *values(CHECKPOINT="peak/fiel")]) == 2
     assert "There are peaks of: file" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_metrics_of_one(files, run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    mesh = ["--mesh_shape=data:4", "--layout_rules=batch:data"]
+    changes = {"TRAIN_STEPS": 3, "METRICS": "@TaskMetrics()"}
+    words = training(folder, *task_of(files), *mesh, **changes)
+    two = Launched(tmp_path, 2, ["-m", "keras_switch", *words])
+    assert two.codes() == [0, 0], two.text(0)[-3000:]
+    *before, found = lines(folder / "tasks.jsonl")
+    assert before == lines(run / "tasks.jsonl")
+    assert ["step 3\n" in two.text(i) for i in range(2)] == [True, False]
+    assert main(["eval", f"--model_dir={folder}"]) == 0
+    *_, wanted = lines(folder / "tasks.jsonl")
+    assert wanted["step"] == found["step"] == 3
+    assert found["values"] == pytest.approx(wanted["values"], rel=1e-5)
+    for layer, use in wanted["experts"].items():
+        assert found["experts"][layer]["load"] == pytest.approx(use["load"])
+    best = json.loads((folder / "peaks.json").read_text())["file"]
+    course = [*before, found]
+    peak = max(course, key=lambda x: (x["score"], -x["step"]))
+    assert best["step"] == peak["step"]
 
 
 @pytest.mark.slow

@@ -1,19 +1,28 @@
 """What a model writes and how likely it finds targets, against plain loops of NumPy."""
 
+import contextlib
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
+from helpers_partitioning import on_devices
 from t5.data import postprocessors
 from t5.evaluation import metrics
 
 from keras_switch.data import DataConfig
 from keras_switch.data.features import form_of
-from keras_switch.evaluation import Answers, Peaks, Scores, TaskMetrics, report
-from keras_switch.evaluation.measure import TaskResult
+from keras_switch.evaluation import (
+    Answers,
+    Peaks,
+    Scores,
+    TaskMetrics,
+    TaskResult,
+    report,
+)
 from keras_switch.models import (
     PRESETS,
     Every,
@@ -21,6 +30,8 @@ from keras_switch.models import (
     SwitchCausalLM,
     SwitchSeq2SeqLM,
 )
+from keras_switch.partitioning import Mesh
+from keras_switch.partitioning.clients import Alone
 from keras_switch.training import CheckpointError
 
 SIZES = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
@@ -145,11 +156,8 @@ def test_scores_are_sums_of_log_probabilities(kind):
         assert scores[i] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory):
-    """Returns what a sparse model reaches on tasks made of its own answers."""
-    config = small("switch_tiny")
-    model = model_of(config)
+def own_tasks(model, config):
+    """Returns data of tasks made of a model's own answers: decoding and scoring."""
     form, examples = features_of(config, [(x, [2]) for x in INPUTS])
     answers = dict(Answers(model, form, 4, LENGTHS["targets"], 1)(examples))
     right = [(x, answers[i]) for i, x in enumerate(INPUTS)]
@@ -172,7 +180,15 @@ def measured(tmp_path_factory):
             (ranked, 1),
         ],
     )
-    data = DataConfig(mixture, LENGTHS, 4, "validation", cut=("inputs", "targets"))
+    return DataConfig(mixture, LENGTHS, 4, "validation", cut=("inputs", "targets"))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Returns what a sparse model reaches on tasks made of its own answers."""
+    config = small("switch_tiny")
+    model = model_of(config)
+    data = own_tasks(model, config)
     folder = tmp_path_factory.mktemp("run")
     results = TaskMetrics().measure(model, data, config, folder / "answers", 7)
     return model, config, data, results, folder
@@ -265,3 +281,58 @@ def test_a_run_that_went_back_forgets_later_peaks(measured, tmp_path):
     peaks.update(20, {"a": result(50)})
     assert peaks.update(10, {"a": result(40)}) == ["a"]
     assert peaks.best["a"]["step"] == 10
+
+
+class Several(Alone):
+    """Stands for a process of two of which the first one found no task better."""
+
+    number, index = 2, 1
+
+    def any(self, flag):
+        assert not flag  # what this one found does not count
+        return False
+
+
+def test_on_several_processes_the_first_one_says_what_a_peak_is(measured, tmp_path):
+    peaks = Peaks(measured[0], tmp_path)
+    peaks._clients = Several()
+    assert peaks.update(10, {"a": result(50)}) == []
+    assert not [*tmp_path.iterdir()]
+
+
+def telling(config, mesh=None):
+    """Returns a model whose random weights make it say something."""
+    keras.utils.set_random_seed(0)
+    with mesh or contextlib.nullcontext():
+        model = model_of(config)
+    rng = np.random.default_rng(2)
+    for weight in model.trainable_weights:
+        weight.assign(0.5 * rng.standard_normal(weight.shape).astype("float32"))
+    return model
+
+
+@on_devices
+def check_on_a_mesh():
+    config = small("switch_tiny")
+    alone = telling(config)
+    spread = telling(config, Mesh("data:4,model:2", "batch:data,d_ff:model"))
+    data = own_tasks(alone, config)
+    measurements = [TaskMetrics().measurement(x, data, config) for x in (alone, spread)]
+    wanted, found = (measurement.results() for measurement in measurements)
+    assert found["right"].metrics == {"same": 100.0}
+    for name, result in found.items():
+        assert result.metrics == wanted[name].metrics
+        assert result.tokens == pytest.approx(wanted[name].tokens, rel=1e-5)
+        for layer, use in wanted[name].experts.items():
+            assert result.experts[layer]["load"] == pytest.approx(use["load"])
+    # Again, with other weights: what was traced and read is used once more.
+    for weight in spread.trainable_weights:
+        weight.assign(np.zeros(weight.shape, "float32"))
+    again = measurements[1].results()
+    assert again["right"].metrics == {"same": 0.0}
+    assert again["silent"].tokens["perplexity"] == pytest.approx(64)
+
+
+@pytest.mark.slow
+def test_on_a_mesh_tasks_have_the_metrics_of_one_device():
+    check_on_a_mesh()
