@@ -26,10 +26,10 @@ def requests(name, signatures, options) -> list[bytes]:
     """
     found = []
     for signature, function in sorted(signatures.items()):
-        specs = function.structured_input_signature[1]
+        specs = tf.nest.flatten(function.structured_input_signature)
         default = signature == tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
         for length in options.input_lengths[: None if default else 1]:
-            inputs = {n: _value(spec, 1, length) for n, spec in specs.items()}
+            inputs = {spec.name: _value(spec, 1, length) for spec in specs}
             found.append(prediction_log(name, signature, inputs))
     return found
 

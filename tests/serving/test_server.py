@@ -114,6 +114,19 @@ def test_the_newest_version_is_found(tmp_path):
             newest(nothing)
 
 
+def test_the_warm_up_of_an_export_is_run(model):
+    asked, told = copy.copy(model), []
+    asked.run = lambda *question: told.append(question)
+    assert asked.warm_up() == len(told) == 4 + 2
+    shapes = {(name, *(a.shape for a in inputs.values())) for name, inputs in told}
+    assert ("generate", (1, 4)) in shapes and ("serving_default", (1,)) in shapes
+    assert {name for name, *_ in shapes} == set(model.definitions.signature_def) - {
+        "__saved_model_init_op"
+    }
+    texts = [a["inputs"].tolist() for name, a in told if name == "serving_default"]
+    assert texts == [[b"a " * 3], [b"a " * 15]]
+
+
 def test_texts_are_answered_in_rows_and_columns_as_the_model_does(server, alone):
     port, texts = server.rest_port, TEXTS[:3]
     wanted = alone("serving_default", inputs=texts)
