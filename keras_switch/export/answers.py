@@ -24,7 +24,7 @@ class Answers:
     def __init__(self, model, options):
         self.model = model
         self.options = options
-        self.generation = options.generation(model)
+        self.generation = options.generation()
         self.weights = options.weights.of(model)
 
     def padded(self, token_ids):

@@ -46,7 +46,7 @@ class Serving:
         if mistakes:
             raise ValueError(f"Serving: {'; '.join(mistakes)}")
 
-    def generation(self, model) -> Generation:
+    def generation(self) -> Generation:
         """Returns what `generate` is asked for.
 
         Raises:
@@ -58,7 +58,7 @@ class Serving:
             max_new_tokens=self.max_new_tokens,
             scores=True,
         )
-        check(model, options)
+        check(options)
         return options
 
     def _mistakes(self):

@@ -10,7 +10,6 @@ from keras import ops
 from keras_switch.models.backbone import SwitchBackbone
 from keras_switch.models.causal_lm_preprocessor import SwitchCausalLMPreprocessor
 from keras_switch.models.config import DECODER_ONLY
-from keras_switch.models.decoding import dropless, generated
 from keras_switch.models.language_model import LanguageModel
 from keras_switch.models.prefix_lm_preprocessor import SwitchPrefixLMPreprocessor
 
@@ -39,30 +38,11 @@ class SwitchCausalLM(LanguageModel, keras_hub.models.CausalLM):
     backbone_cls = SwitchBackbone
     preprocessor_cls = SwitchCausalLMPreprocessor
 
-    def generate_step(self, inputs, stop_token_ids=None):
-        """Returns prompt and continuation, and which tokens count, for one batch.
-
-        What is asked for beside is `self.generation`.
-
-        Keys and values are cached. No token is dropped by an expert; see
-        `decoding.dropless`.
-
-        Args:
-            inputs: dictionary with `token_ids`, the prompt and room for what follows,
-                and `padding_mask`, 1 for the prompt.
-            stop_token_ids: ids that end a sequence, or `None`.
-        """
-        token_ids = ops.cast(inputs["token_ids"], "int32")
-        prompt_mask = ops.cast(inputs["padding_mask"], "bool")
-        with dropless(self.backbone):
-            cache = self.backbone.decoder.init_cache(*ops.shape(token_ids))
-            # The mask rides in the cache, where samplers repeat it for each beam.
-            cache = (cache, prompt_mask)
-            token_ids, mask, scores = generated(
-                self, self.generation, token_ids, prompt_mask, cache, stop_token_ids
-            )
-        found = {"token_ids": token_ids, "padding_mask": mask}
-        return {**found, "scores": scores} if self.generation.scores else found
+    def _start(self, inputs):
+        """Returns the cache of no token yet for the rows of `inputs`."""
+        mask = ops.cast(inputs["padding_mask"], "bool")
+        # The mask rides in the cache, where samplers repeat it for each beam.
+        return self.backbone.decoder.init_cache(*ops.shape(mask)), mask
 
     def _decode(self, token_ids, cache, index):
         """Returns logits, hidden states and cache after the tokens from `index` on."""

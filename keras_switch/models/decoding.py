@@ -14,8 +14,7 @@ from keras import ops, tree
 from keras_switch.dispatch import InTurnDispatch
 from keras_switch.layers import SwitchFeedForward
 from keras_switch.models.beam_search import BeamSearch
-from keras_switch.models.sampling import generated_mask, greedy_on_mesh, sampled
-from keras_switch.partitioning import on_mesh
+from keras_switch.models.sampling import generated_mask, sampled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +71,7 @@ def generated(model, options, token_ids, prompt_mask, cache, stop_token_ids):
     `(B, N)` float32, or `None` if the sampler tells none.
 
     Args:
-        model: a language model with a method
+        model: a language model, or what runs one on a mesh: it has a method
             `_decode(token_ids (B, Q), cache, index) -> logits, hidden states, cache`.
         options: `Generation`.
         token_ids: `(B, L)` int, the prompt and room for what follows.
@@ -84,10 +83,8 @@ def generated(model, options, token_ids, prompt_mask, cache, stop_token_ids):
     lengths = ops.sum(ops.cast(prompt_mask, "int32"), axis=-1, keepdims=True)
     lengths = ops.maximum(lengths, 1)  # of no prompt: the start token, 0
     state = model, options, prompt, prompt_mask, cache, lengths, stop_token_ids
-    check(model, options)
-    if on_mesh():
-        token_ids, scores = _on_mesh(*state), None
-    elif isinstance(options.sampler, BeamSearch):
+    check(options)
+    if isinstance(options.sampler, BeamSearch):
         token_ids, scores = _searched(*state)
     elif draws(options.sampler):
         token_ids, scores = _drawn(*state)
@@ -107,17 +104,10 @@ def draws(sampler):
     return type(sampler).__call__ is keras_hub.samplers.Sampler.__call__
 
 
-def check(model, options):
+def check(options):
     """Raises `ValueError` if a sampler cannot do what is asked of it."""
     sampler, name = options.sampler, type(options.sampler).__name__
     greedy = type(sampler) is keras_hub.samplers.GreedySampler
-    if on_mesh() and not (greedy and options == Generation(sampler)):
-        raise ValueError(
-            f"{model.name!r} is on the mesh {str(model.mesh)!r}, where generate is "
-            f"greedy only, without scores or limits, but it was asked for {name}, "
-            f"{options}: say sampler='greedy', or generate with the copy on one device "
-            "that `model.off_mesh()` returns."
-        )
     if isinstance(sampler, BeamSearch):
         if options.num_samples > sampler.num_beams:
             raise ValueError(
@@ -138,13 +128,6 @@ def check(model, options):
             f"generate was asked for {options}: use keras_switch.models.BeamSearch, or "
             "a sampler that draws tokens."
         )
-
-
-def _on_mesh(model, options, prompt, prompt_mask, cache, lengths, stop_token_ids):
-    """Returns the sequences `(B, L)` of greedy decoding on a mesh."""
-    _, _, cache = model._decode(prompt, cache, 0)
-    index = ops.min(ops.sum(ops.cast(prompt_mask, "int32"), axis=-1))
-    return greedy_on_mesh(model, prompt, prompt_mask, cache, index, stop_token_ids)
 
 
 def _drawn(model, options, prompt, prompt_mask, cache, lengths, stop_token_ids):

@@ -9,8 +9,9 @@ import json
 
 import keras_hub
 import numpy as np
+from keras import ops
 
-from keras_switch.models.decoding import Generation
+from keras_switch.models.decoding import Generation, dropless, generated
 
 
 class Generates:
@@ -100,11 +101,41 @@ class Generates:
     def make_generate_function(self):
         if self.mesh is None:
             return super().make_generate_function()
-        if self.generate_function is None:
-            from keras_switch.partitioning import decoded
+        from keras_switch.partitioning import decoded
 
-            self.generate_function = decoded.on_mesh(self, self.generate_step)
+        # Whatever is asked for, the model does the same on the mesh.
+        self.generate_function = self._generate_functions.setdefault(
+            "on a mesh", decoded.Generate(self)
+        )
         return self.generate_function
+
+    def generate_step(self, inputs, stop_token_ids=None, decoder=None):
+        """Returns the tokens of prompt and continuation, and which count, of one batch.
+
+        What is asked for beside is `self.generation`.
+
+        An encoder runs once; the decoder runs a token at a time on cached keys and
+        values. No token is dropped by an expert; see `decoding.dropless`.
+
+        Args:
+            inputs: dictionary of the backbone's inputs; `token_ids`, of an
+                encoder-decoder `decoder_token_ids`, are the prompt and room for what
+                follows, and their mask is 1 for the prompt.
+            stop_token_ids: ids that end a sequence, or `None`.
+            decoder: what starts caches and runs the decoder; `None`: the model itself.
+                On a mesh a `partitioning.decoded.Decoder`.
+        """
+        ids, mask = self._names()
+        token_ids = ops.cast(inputs[ids], "int32")
+        prompt_mask = ops.cast(inputs[mask], "bool")
+        decoder = decoder or self
+        with dropless(self.backbone):
+            cache = decoder._start(inputs)
+            token_ids, counts, scores = generated(
+                decoder, self.generation, token_ids, prompt_mask, cache, stop_token_ids
+            )
+        found = {ids: token_ids, mask: counts}
+        return {**found, "scores": scores} if self.generation.scores else found
 
     @contextlib.contextmanager
     def _asked_for(self, options):

@@ -9,8 +9,6 @@ Axes: B batch, L length, V vocabulary.
 import keras_hub
 from keras import ops
 
-from keras_switch.partitioning import constrain
-
 NEVER = -1e9
 
 
@@ -63,39 +61,6 @@ def sampled(model, options, prompt, prompt_mask, cache, lengths, stop_token_ids)
         unfinished, step, loop_vars=state, model=model
     )
     return tokens, ops.squeeze(score, axis=-1)
-
-
-def greedy_on_mesh(model, prompt, prompt_mask, cache, index, stop_token_ids):
-    """Returns the tokens that `sampled` writes greedily, `(B, L)`, on a mesh.
-
-    With no more state in the loop than tokens and cache: given the flags and scores of
-    `sampled` as well, DTensor's lowering crashed. For the arguments see `sampled`;
-    `index` is the first position to fill.
-    """
-    positions = ops.arange(prompt.shape[1], dtype="int32")
-    free = ops.logical_not(prompt_mask)
-
-    def unfinished(index, tokens, cache):
-        more = index < prompt.shape[1]
-        if stop_token_ids is None:
-            return more
-        counts = generated_mask(tokens, prompt_mask, stop_token_ids)
-        return ops.logical_and(more, ops.any(ops.all(counts, axis=-1)))
-
-    def step(index, tokens, cache):
-        last = _at(tokens, ops.equal(positions, index - 1))
-        logits, _, cache = model._decode(last, cache, index - 1)
-        chosen = ops.cast(ops.argmax(logits, axis=-1), "int32")  # (B, 1)
-        here = ops.logical_and(ops.equal(positions, index), free)
-        tokens = ops.where(here, chosen, tokens)
-        return index + 1, constrain(tokens, "batch", "length"), cache
-
-    state = index, constrain(prompt, "batch", "length"), cache
-    tokens = ops.while_loop(unfinished, step, state)[1]
-    if stop_token_ids is None:
-        return tokens
-    counts = generated_mask(tokens, prompt_mask, stop_token_ids)
-    return tokens * ops.cast(counts, tokens.dtype)
 
 
 def generated_mask(token_ids, prompt_mask, stop_token_ids):

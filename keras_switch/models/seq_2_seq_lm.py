@@ -9,7 +9,6 @@ from keras import ops
 
 from keras_switch.models.backbone import SwitchBackbone
 from keras_switch.models.config import ENCODER_DECODER
-from keras_switch.models.decoding import dropless, generated
 from keras_switch.models.language_model import LanguageModel
 from keras_switch.models.seq_2_seq_lm_preprocessor import SwitchSeq2SeqLMPreprocessor
 
@@ -39,35 +38,14 @@ class SwitchSeq2SeqLM(LanguageModel, keras_hub.models.Seq2SeqLM):
     backbone_cls = SwitchBackbone
     preprocessor_cls = SwitchSeq2SeqLMPreprocessor
 
-    def generate_step(self, inputs, stop_token_ids=None):
-        """Returns the decoder's tokens and which of them count, for one batch.
-
-        What is asked for beside is `self.generation`.
-
-        The encoder runs once; the decoder runs a token at a time on cached keys and
-        values. No token is dropped by an expert; see `decoding.dropless`.
-
-        Args:
-            inputs: dictionary of the backbone's inputs; `decoder_token_ids` holds the
-                prompt, at least the start token 0, and room for what follows.
-            stop_token_ids: ids that end a sequence, or `None`.
-        """
-        encoder_mask = ops.cast(inputs["encoder_padding_mask"], "int32")
-        token_ids = ops.cast(inputs["decoder_token_ids"], "int32")
-        prompt_mask = ops.cast(inputs["decoder_padding_mask"], "bool")
-        with dropless(self.backbone):
-            encoded = self.backbone.encode(
-                ops.cast(inputs["encoder_token_ids"], "int32"), encoder_mask
-            )
-            batch_size, length = ops.shape(token_ids)
-            cache = self.backbone.decoder.init_cache(batch_size, length, encoded)
-            # The mask rides in the cache, where samplers repeat it for each beam.
-            cache = (cache, encoder_mask)
-            token_ids, mask, scores = generated(
-                self, self.generation, token_ids, prompt_mask, cache, stop_token_ids
-            )
-        found = {"decoder_token_ids": token_ids, "decoder_padding_mask": mask}
-        return {**found, "scores": scores} if self.generation.scores else found
+    def _start(self, inputs):
+        """Returns the cache of no token yet for the rows of `inputs`; encodes them."""
+        mask = ops.cast(inputs["encoder_padding_mask"], "int32")
+        token_ids = ops.cast(inputs["encoder_token_ids"], "int32")
+        encoded = self.backbone.encode(token_ids, mask)
+        shape = ops.shape(inputs["decoder_token_ids"])
+        # The mask rides in the cache, where samplers repeat it for each beam.
+        return self.backbone.decoder.init_cache(*shape, encoded), mask
 
     def _decode(self, token_ids, cache, index):
         """Returns logits, hidden states and cache after the tokens from `index` on."""

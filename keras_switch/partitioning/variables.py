@@ -159,6 +159,15 @@ def adopt(mesh, variables):
         variable._initialize(moved)
 
 
+def take_off(variables):
+    """Moves Keras variables from a mesh to the host, as far as they are on one."""
+    for variable in variables:
+        if is_on_mesh(variable):
+            with scope.set_to(entered=None), tf.device("CPU:0"):
+                value = full(variable)
+                variable._initialize(tf.Variable(value, trainable=False))
+
+
 def is_on_mesh(variable):
     """Returns whether a Keras variable lies on a mesh."""
     return isinstance(variable.value, MeshVariable)
