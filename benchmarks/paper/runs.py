@@ -15,8 +15,9 @@ from keras_switch.models import ModelConfig, SwitchBackbone, SwitchCausalLM
 import keras_switch.tasks.pydocs  # noqa: F401, isort: skip  # registers the task
 
 BATCH, LENGTH = 32, 64
-EVALUATIONS, HELD_OUT = 20, 12
+EVALUATIONS, HELD_OUT = 20, 8
 LOGS = 25
+WARMUP = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +29,14 @@ class Case:
         model: the model.
         dtype: dtype policy.
         steps: steps to make.
-        rate: learning rate of Adafactor after warm-up, relative to a weight's size.
+        rate: learning rate of Adafactor at first, relative to a weight's size.
     """
 
     name: str
     model: ModelConfig
     dtype: str = "float32"
-    steps: int = 1000
-    rate: float = 0.03
+    steps: int = 1200
+    rate: float = 0.06
 
     def train(self, seed):
         """Returns the trained model and what `result` tells of it."""
@@ -67,9 +68,8 @@ class Case:
         return told(history)
 
     def schedule(self):
-        """Returns the schedule: a warm-up, and a straight line down to zero."""
-        tail = training.LinearTail(self.rate, total_steps=self.steps, fraction=1.0)
-        return training.LinearWarmup(tail, warmup_steps=max(self.steps // 20, 1))
+        """Returns the paper's schedule: constant, then by the square root of steps."""
+        return training.InverseSquareRoot(self.rate * WARMUP**0.5, WARMUP)
 
 
 def told(history):
@@ -144,7 +144,8 @@ def data(**changes):
 
 def train_data(seed, steps):
     """Returns the batches of a seed, the same for all cases; made once, then read."""
-    folder = pathlib.Path(FOLDER, "paper", "batches", f"{seed}-{steps}")
+    name = f"{BATCH}x{LENGTH}-{seed}-{steps}"
+    folder = pathlib.Path(FOLDER, "paper", "batches", name)
     if not folder.exists():
         made = batches(data(seed=seed), "decoder-only").take(steps)
         made.save(str(folder))

@@ -1,62 +1,71 @@
 import dataclasses
 import math
-import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from helpers_models import TINY_SPARSE, tiny
 
-from benchmarks import report
 from benchmarks.paper import distillation, findings, runs, summary
 from keras_switch import training
-from keras_switch.distillation import NonExpertWeights, SoftTargets
+from keras_switch.distillation import NonExpertWeights, SoftTargets, distill
+from keras_switch.models import Every
 
-LM = {"architecture": "decoder-only"}
-DENSE = runs.Case("dense", tiny(sparse=None, **LM), steps=2)
-SPARSE = runs.Case("sparse", tiny(sparse=TINY_SPARSE, **LM), steps=2)
+SMALL = {"architecture": "decoder-only", "num_layers": 1}
+EXPERTS = dataclasses.replace(TINY_SPARSE, placement=Every(1))
+DENSE = tiny(sparse=None, **SMALL)
+SPARSE = runs.Case("sparse", tiny(sparse=EXPERTS, **SMALL), steps=2)
 
 
 def _batches(number):
     rng = np.random.default_rng(0)
-    ids = rng.integers(1, DENSE.model.vocab_size, (number * 2, 8), "int32")
+    ids = rng.integers(1, DENSE.vocab_size, (number * 2, 8), "int32")
     inputs = {"token_ids": ids, "padding_mask": np.ones_like(ids)}
     triple = (inputs, ids, np.ones(ids.shape, "float32"))
     return tf.data.Dataset.from_tensor_slices(triple).batch(2, drop_remainder=True)
 
 
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    """Runs of two steps on numbers, in a folder of their own."""
-    monkeypatch.setattr(runs, "FOLDER", tmp_path)
-    monkeypatch.setattr(report, "FOLDER", tmp_path)
-    monkeypatch.setattr(runs, "train_data", lambda seed, steps: _batches(steps))
-    monkeypatch.setattr(runs, "held_out", lambda: _batches(1))
-    return tmp_path
+def _loss(model):
+    return pytest.approx(training.evaluate(model, _batches(1))["loss"], rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Makes a run of two steps on numbers, in a folder of its own; returns it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "FOLDER", tmp_path_factory.mktemp("results"))
+        patch.setattr(runs, "train_data", lambda seed, steps: _batches(steps))
+        patch.setattr(runs, "held_out", lambda: _batches(1))
+        yield runs.result("experts", SPARSE, 0)
 
 
 def test_a_run_is_made_once_and_a_changed_case_anew(small):
-    found = runs.result("experts", SPARSE, 0)
-    assert [step for step, _ in found["curve"]] == [1, 2]
-    assert found["loss"] == found["curve"][-1][1]
-    assert 0 <= found["dropped"] < 1
+    assert [step for step, _ in small["curve"]] == [1, 2]
+    assert small["loss"] == small["curve"][-1][1]
+    assert 0 <= small["dropped"] < 1
     again = runs.known("experts", SPARSE, 0)
-    assert again["loss"] == found["loss"]
+    assert (again["loss"], again["case"]) == (small["loss"], repr(SPARSE))
     assert runs.known("experts", SPARSE, 1) is None
     assert runs.known("experts", dataclasses.replace(SPARSE, rate=0.5), 0) is None
-    model = runs.trained("experts", SPARSE, 0)
-    loss = training.evaluate(model, _batches(1))["loss"]
-    assert loss == pytest.approx(found["loss"], rel=1e-6)
+    assert _loss(runs.trained("experts", SPARSE, 0)) == small["loss"]
 
 
-def test_a_student_starts_from_its_teacher_and_listens(small):
-    silent = distillation.Student("a", DENSE.model, steps=2, teacher=SPARSE)
-    init = dataclasses.replace(silent, name="b", initialize=NonExpertWeights())
-    soft = dataclasses.replace(init, name="c", soft_targets=SoftTargets())
-    losses = [runs.result("d", case, 0)["loss"] for case in (silent, init, soft)]
-    assert losses[0] == runs.result("experts", DENSE, 0)["loss"]
-    assert len(set(losses)) == 3
-    assert pathlib.Path(small, "paper", "experts", "sparse-0.json").exists()
+def test_a_student_starts_from_its_teacher_and_learns_from_it(small):
+    start, soft = NonExpertWeights(), SoftTargets(weight=1.0)
+    case = distillation.Student("student", DENSE, steps=2, teacher=SPARSE)
+    case = dataclasses.replace(case, initialize=start, soft_targets=soft)
+    teacher, student = runs.trained("experts", SPARSE, 0), case.fresh(0)
+    start.copy(teacher, student)
+    distill(
+        student,
+        teacher,
+        training.Adafactor(case.schedule()),
+        training.TokenCrossEntropy(),
+        _batches(2),
+        soft_targets=soft,
+        observers=[],
+    )
+    assert runs.result("distillation", case, 0)["loss"] == _loss(student)
 
 
 def _run(*curve, **more):
