@@ -11,6 +11,7 @@ import collections
 import contextlib
 import dataclasses
 import itertools
+import math
 import pathlib
 import re
 import signal
@@ -35,7 +36,7 @@ OPTIONS = export.Serving(
 CLIENTS = (1, 32, 256)
 QUESTIONS = 48  # different ones of each kind
 MALFORMED = 20  # one request in so many
-TOLERANCE = 1e-4  # of scores
+TOLERANCE = 1e-4  # of a score, sixteen log-likelihoods in float32
 GROWTH = 1.02  # of memory, after the first fifth
 
 
@@ -144,7 +145,7 @@ class Clients:
             return
         (row,) = found["predictions"]
         text, _, score = asked.answer
-        same = row["outputs"] == text and abs(row["scores"] - score) < TOLERANCE
+        same = row["outputs"] == text and _close(row["scores"], score)
         self.told["right" if same else "wrong"] += 1
 
     async def rpc(self, i):
@@ -158,7 +159,7 @@ class Clients:
         found = await self.stub.Predict(request, timeout=120)
         ids = tf.make_ndarray(found.outputs["output_ids"])[0].tolist()
         score = tf.make_ndarray(found.outputs["scores"])[0]
-        same = ids == asked.answer[1] and abs(score - asked.answer[2]) < TOLERANCE
+        same = ids == asked.answer[1] and _close(score, asked.answer[2])
         self.told["right" if same else "wrong"] += 1
 
     async def malformed(self, i):
@@ -226,6 +227,10 @@ async def _speed(out, args, clients, alone):
             numbers[row[0]] = number
     columns = ["", "requests/s", "p50 ms", "p99 ms", "wrong or lost"]
     out.table("Requests of one input", columns, rows, numbers)
+
+
+def _close(score, wanted):
+    return math.isclose(score, wanted, rel_tol=TOLERANCE)
 
 
 def _row(name, whole, seconds, wrong):

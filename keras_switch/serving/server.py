@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import signal
 import time
 
@@ -88,6 +89,8 @@ async def _run(folder, name, options):
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     start = time.monotonic()
+    # Of gradients, which nobody asks a server for.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     model = await asyncio.to_thread(ServedModel, folder, name, options.max_batch_size)
     warmed = await asyncio.to_thread(model.warm_up)
     seconds = time.monotonic() - start

@@ -4,9 +4,12 @@ import ast
 import concurrent.futures
 import copy
 import gzip
+import itertools
 import json
 import pathlib
+import re
 import runpy
+import subprocess
 import sys
 import threading
 
@@ -29,6 +32,7 @@ from tensorflow_serving.apis import (
 import keras_switch
 from keras_switch import export, serving
 from keras_switch.serving.model import newest
+from keras_switch.serving.server import NOTICE
 
 ROOM = pathlib.Path(keras_switch.__file__).parent / "serving"
 EXAMPLES = ROOM.parent.parent / "examples"
@@ -435,3 +439,43 @@ def test_the_room_needs_tensorflow_but_no_other_room_and_no_keras():
                 first, *rest = module.split(".")
                 assert first not in ("keras", "keras_hub", "pickle"), file
                 assert first != "keras_switch" or rest[0] == "serving", file
+
+
+@pytest.mark.slow
+def test_the_command_serves_until_it_is_told_to_stop(folder, alone, tmp_path):
+    ports = ["--rest_port=0", "--grpc_port=0"]
+    words = ["serve", f"--model={folder / '3'}", "--name=mine", *ports]
+    log = tmp_path / "log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "keras_switch", *words],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    lines = iter(process.stdout.readline, "")
+    said = "".join(itertools.takewhile(lambda line: NOTICE not in line, lines))
+    port = int(re.search(r"REST +http://127.0.0.1:(\d+)/v1/models/mine\n", said)[1])
+    wanted = alone("serving_default", inputs=GOOD["instances"])["outputs"][0].decode()
+
+    def ask(_):
+        try:
+            return helpers.fetch(port, "/v1/models/mine:predict", GOOD)
+        except OSError:  # no longer taken
+            return None
+
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(ask, i) for i in range(200)]
+        concurrent.futures.wait(asked, return_when="FIRST_COMPLETED")
+        process.terminate()
+        answers = [one.result() for one in asked]
+    assert process.wait(60) == 0
+    taken = [answer for answer in answers if answer is not None]
+    assert len(taken) >= 1 and len(taken) < 200
+    for status, found in taken:
+        assert status == 200
+        assert found["predictions"][0]["outputs"] == wanted
+    rest = process.stdout.read()
+    process.stdout.close()
+    assert f"Answered {len(taken):,} requests" in rest
+    assert "Traceback" not in log.read_text()
