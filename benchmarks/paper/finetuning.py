@@ -36,7 +36,7 @@ class Tuned(Case):
     def train(self, seed):
         model = self.fresh(seed, self.adaptation.config(self.source.model))
         _copy(trained("experts", self.source, seed), model)
-        accuracies = _Accuracies(model.backbone.config)
+        accuracies = _Accuracies(model)
         training.train(
             model,
             training.Adafactor(self.rate),
@@ -59,20 +59,18 @@ class _Accuracies(training.Observer):
         found: rows of step, accuracy on `validation` and on `test`.
     """
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, model):
+        metrics, config = TaskMetrics(max_tokens=ANSWER), model.backbone.config
+        self._sets = [
+            metrics.measurement(model, _data(split=split), config)
+            for split in ("validation", "test")
+        ]
         self.found = []
 
     def on_record(self, run, record):
-        model = run.train_step.model
-        right = [_accuracy(model, self.config, s) for s in ("validation", "test")]
+        results = [held_out.results()["trec"] for held_out in self._sets]
+        right = [result.metrics["accuracy"] / 100 for result in results]
         self.found.append((record.step, *right))
-
-
-def _accuracy(model, config, split):
-    data = dataclasses.replace(_data(), split=split)
-    measured = TaskMetrics(max_tokens=ANSWER).measure(model, data, config)
-    return measured["trec"].metrics["accuracy"] / 100
 
 
 def _data(**changes):
