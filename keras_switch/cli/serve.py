@@ -10,7 +10,7 @@ def serve(
     max_batch_size: int | None = None,
     batch_window_ms: int = 2,
     max_queue: int = 1000,
-    max_body_bytes: int = 4194304,
+    max_body_bytes: int = 1048576,
     grace_seconds: int = 60,
 ):
     """Serves an exported model on this machine until SIGTERM or SIGINT.

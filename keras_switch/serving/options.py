@@ -29,7 +29,7 @@ class Options:
     max_batch_size: int | None = None
     batch_window_ms: int = 2
     max_queue: int = 1000
-    max_body_bytes: int = 4 * 2**20
+    max_body_bytes: int = 2**20
     grace_seconds: int = 60
 
     def __post_init__(self):

@@ -266,6 +266,11 @@ WRONG_REST = [
     (f"{PATH}:predict", {"signature_name": "no"}, 400, "['encode', 'generate'"),
     (f"{PATH}:predict", {"inputs": {"x": ["a"]}}, 400, "inputs ['inputs'], but"),
     (f"{PATH}:predict", b" " * 6000, 413, "5000 exceeded"),
+    (
+        f"{PATH}:predict",
+        {"signature_name": "generate", "instances": [[5, 10**6]]},
+        *(400, "is not in [0, "),
+    ),
 ]
 
 
