@@ -1,5 +1,6 @@
 """Tiny models, losses and calls of other implementations, gradients on any backend."""
 
+import contextlib
 import dataclasses
 
 import keras
@@ -45,6 +46,19 @@ def scatter(model, scale=0.3, seed=0):
     for variable in model.weights:
         noise = scale * rng.standard_normal(variable.shape)
         variable.assign((1.0 if "norm" in variable.path else 0.0) + noise)
+
+
+@contextlib.contextmanager
+def dropping(model):
+    """Makes `generate` drop tokens that find no place, as a plain call does."""
+    layers = models.sparse_layers(model)
+    for layer in layers:
+        layer.eval_dispatch = layer.dispatch
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.eval_dispatch = None
 
 
 def gradients(model, loss):

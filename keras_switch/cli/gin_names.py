@@ -80,6 +80,8 @@ OURS = (
     # Generation.
     *(models.BeamSearch, models.LengthPower, models.T5LengthPenalty),
     *(models.WhenUnlikely, models.WhenFull, models.WhenImpossible),
+    *(models.WhenBestIsSure, models.HuggingFaceRule, models.T5XRule),
+    models.MeshTensorFlowRule,
     *(exporting.AsTrained, exporting.Int8),
     # Pruning.
     *(KeepUsed, MergeSimilar),

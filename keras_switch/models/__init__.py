@@ -3,9 +3,13 @@
 from keras_switch.models.backbone import SwitchBackbone as SwitchBackbone
 from keras_switch.models.beam_parts import LengthPower as LengthPower
 from keras_switch.models.beam_parts import T5LengthPenalty as T5LengthPenalty
+from keras_switch.models.beam_parts import WhenBestIsSure as WhenBestIsSure
 from keras_switch.models.beam_parts import WhenFull as WhenFull
 from keras_switch.models.beam_parts import WhenImpossible as WhenImpossible
 from keras_switch.models.beam_parts import WhenUnlikely as WhenUnlikely
+from keras_switch.models.beam_rules import HuggingFaceRule as HuggingFaceRule
+from keras_switch.models.beam_rules import MeshTensorFlowRule as MeshTensorFlowRule
+from keras_switch.models.beam_rules import T5XRule as T5XRule
 from keras_switch.models.beam_search import BeamSearch as BeamSearch
 from keras_switch.models.causal_lm import SwitchCausalLM as SwitchCausalLM
 from keras_switch.models.causal_lm_preprocessor import (

@@ -8,6 +8,8 @@ from keras import ops
 
 from keras_switch.routing.part import Part
 
+NEVER = -1e9  # Hugging Face's, too: finite, so that a sum of two is still a number
+
 
 @keras.saving.register_keras_serializable("keras_switch")
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +71,16 @@ class WhenUnlikely(Part):
         """Returns the length at which running sequences are compared with finished."""
         return length
 
+    def worst(self, scores, is_finished):
+        """Returns what a running sequence has to be better than at any of N places.
+
+        Args:
+            scores: `(B, N)`, of the finished sequences.
+            is_finished: `(B, N)` bool, the places that are taken.
+        """
+        worst = ops.min(scores, axis=-1, keepdims=True)
+        return ops.where(is_finished, worst, NEVER)
+
 
 @keras.saving.register_keras_serializable("keras_switch")
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +98,26 @@ class WhenFull(WhenUnlikely):
 class WhenImpossible(WhenUnlikely):
     """Ends when no running sequence can become one of the best, at any length.
 
-    Hugging Face's `early_stopping="never"`; Mesh TensorFlow's rule.
+    Hugging Face's `early_stopping="never"`; T5X's rule.
     """
 
     def length(self, length, longest, penalty):
         """Returns the length at which running sequences are compared with finished."""
         return longest if penalty.favours_length else length
+
+
+@keras.saving.register_keras_serializable("keras_switch")
+@dataclasses.dataclass(frozen=True)
+class WhenBestIsSure(WhenImpossible):
+    """Ends when no running sequence can beat the finished ones, however few.
+
+    Mesh TensorFlow's rule, which returns the best sequence alone. That one is the same
+    as by `WhenImpossible()`; the places behind it may stay empty.
+    """
+
+    def worst(self, scores, is_finished):
+        """See `WhenUnlikely.worst`; scores are logarithms and so at most 0."""
+        worst = ops.where(is_finished, scores, 0.0)
+        worst = ops.min(worst, axis=-1, keepdims=True)
+        some = ops.any(is_finished, axis=-1, keepdims=True)
+        return ops.where(some, worst, NEVER)

@@ -15,35 +15,38 @@ import keras_hub
 from keras import ops, tree
 
 from keras_switch.models.beam_parts import LengthPower, WhenUnlikely
+from keras_switch.models.beam_rules import HuggingFaceRule
 
-NEVER = -1e9  # Hugging Face's, too: finite, so that a sum of two is still a number
+_PARTS = ("length_penalty", "stopping", "rule")
 
 
 @keras.saving.register_keras_serializable("keras_switch")
 class BeamSearch(keras_hub.samplers.Sampler):
     """Searches the likeliest sequence for its length; a sampler for `generate`.
 
-    Step by step what Hugging Face's `generate(num_beams=...)` does, so that it finds
-    the same sequences with the same scores.
+    Step by step what Hugging Face's `generate(num_beams=...)` does, or by its options
+    what T5X and Mesh TensorFlow do: the same sequences with the same scores.
 
     Args:
         num_beams: N, sequences that are kept at each step.
         length_penalty: divisor of a finished sequence's log-likelihood by its length:
             `LengthPower()` (the default) or `T5LengthPenalty()`.
-        stopping: when a search ends: `WhenUnlikely()` (the default), `WhenFull()` or
-            `WhenImpossible()`.
+        stopping: when a search ends: `WhenUnlikely()` (the default), `WhenFull()`,
+            `WhenImpossible()` or `WhenBestIsSure()`.
+        rule: which continuations are looked at and which are finished:
+            `HuggingFaceRule()` (the default), `T5XRule()` or `MeshTensorFlowRule()`.
 
     Raises:
         ValueError: if `num_beams` is not positive.
 
     Example:
     ```python
-    beams = BeamSearch(4, T5LengthPenalty(0.6))
+    beams = BeamSearch(4, T5LengthPenalty(0.6), WhenImpossible(), T5XRule())
     model.generate("translate English to German: That is good.", sampler=beams)
     ```
     """
 
-    def __init__(self, num_beams=4, length_penalty=None, stopping=None):
+    def __init__(self, num_beams=4, length_penalty=None, stopping=None, rule=None):
         super().__init__()
         if not (num_beams == int(num_beams) and num_beams > 0):
             raise ValueError(
@@ -52,6 +55,7 @@ class BeamSearch(keras_hub.samplers.Sampler):
         self.num_beams = num_beams
         self.length_penalty = length_penalty or LengthPower()
         self.stopping = stopping or WhenUnlikely()
+        self.rule = rule or HuggingFaceRule()
 
     def __call__(
         self,
@@ -111,20 +115,17 @@ class BeamSearch(keras_hub.samplers.Sampler):
             loop_vars=(ops.cast(index, "int32"), search.cache(cache), search.start()),
             model=model,
         )
-        return state["finished"], state["finished_scores"]
+        return self.rule.result(state)
 
     def get_config(self):
         save = keras.saving.serialize_keras_object
-        return {
-            "num_beams": self.num_beams,
-            "length_penalty": save(self.length_penalty),
-            "stopping": save(self.stopping),
-        }
+        parts = {name: save(getattr(self, name)) for name in _PARTS}
+        return {"num_beams": self.num_beams, **parts}
 
     @classmethod
     def from_config(cls, config):
         revive = keras.saving.deserialize_keras_object
-        parts = {name: revive(config[name]) for name in ("length_penalty", "stopping")}
+        parts = {name: revive(config[name]) for name in _PARTS}
         return cls(**{**config, **parts})
 
 
@@ -138,7 +139,7 @@ class _Search:
     """
 
     def __init__(self, options, next, prompt, mask, stop_token_ids, limits):
-        self.options = options
+        self.options, self.rule = options, options.rule
         self.beams = options.num_beams
         self.next = next
         self.mask = ops.cast(mask, "bool")
@@ -171,9 +172,9 @@ class _Search:
         scores = ops.zeros((self.rows, self.beams), "float32")
         return {
             "running": running,
-            "running_scores": ops.where(first, scores, NEVER),
+            "running_scores": ops.where(first, scores, self.rule.never),
             "finished": running,
-            "finished_scores": scores + NEVER,
+            "finished_scores": scores + self.rule.never,
             "is_finished": ops.zeros((self.rows, self.beams), "bool"),
             "improves": ops.ones((self.rows, 1), "bool"),
         }
@@ -200,61 +201,71 @@ class _Search:
         )
         finished = self._finished(index, candidates, state)
         improves = self._improves(index + 1, running, finished, state)
-        return index + 1, cache, {**running, **finished, "improves": improves}
+        new = {**running, **finished, "improves": improves}
+        return index + 1, cache, self._where_room(index, new, state)
+
+    def _where_room(self, index, new, state):
+        """Returns the new state; rows that were at their longest stay as they were."""
+        room = index - self.prompt_length < self.most  # (B, 1)
+        return {
+            name: ops.where(room if len(x.shape) == 2 else room[..., None], x, old)
+            for name, x, old in ((name, new[name], state[name]) for name in new)
+        }
 
     def _candidates(self, index, logits, state):
         """Returns the M likeliest continuations of the running sequences."""
-        vocab_size = logits.shape[-1]
-        logs = ops.log_softmax(ops.cast(logits, "float32"))
-        logs = ops.reshape(logs, (-1, self.beams, vocab_size))
-        logs = self._allowed(index, logs) + state["running_scores"][..., None]
+        logits = ops.cast(logits, "float32")
+        logits = ops.reshape(logits, (-1, self.beams, logits.shape[-1]))
+        logs = self.rule.grown(logits, state["running_scores"])
+        logs = self._allowed(index, logs, state["running_scores"])
         most = max(2, 1 + len(self.stops)) * self.beams
-        most = min(most, self.beams * vocab_size)
-        scores, at = ops.top_k(ops.reshape(logs, (-1, self.beams * vocab_size)), most)
-        token, beam = at % vocab_size, at // vocab_size  # (B, M)
+        penalty = self._penalty(self._new_tokens(index))
+        scores, beam, token = self.rule.best(logs, penalty, most)  # (B, M)
         in_prompt, given = self._given(index)
         token = ops.where(in_prompt, given, ops.cast(token, given.dtype))
         tokens = ops.expand_dims(token, 2)
         here = ops.equal(ops.arange(self.length), index)
         sequences = ops.where(here, tokens, self._picked(state["running"], beam))
-        ends = ops.zeros_like(token, dtype="bool")
+        stops = ops.zeros_like(token, dtype="bool")
         for stop in self.stops:
-            ends = ops.logical_or(ends, ops.equal(token, stop))
-        ends = ops.logical_or(ends, index + 1 - self.prompt_length >= self.most)
-        ends = ops.logical_and(ends, ops.logical_not(in_prompt))
-        ends = ops.logical_or(ends, index + 1 >= self.length)
+            stops = ops.logical_or(stops, ops.equal(token, stop))
+        free = ops.logical_not(in_prompt)
+        cut = ops.logical_and(free, index + 1 - self.prompt_length >= self.most)
+        cut = ops.logical_or(cut, index + 1 >= self.length)
+        ends = self.rule.ends(ops.logical_and(stops, free), cut)
         return _Candidates(sequences, scores, self._flat(beam, self.beams), ends)
 
-    def _allowed(self, index, logs):
-        """Returns log-probabilities of what may come: the prompt where it goes on."""
+    def _allowed(self, index, logs, scores):
+        """Returns log-likelihoods of what may come: the prompt where it goes on."""
         vocab_size = logs.shape[-1]
         if self.stops and self.min_new_tokens:
             stops = ops.sum(ops.one_hot(list(self.stops), vocab_size), axis=0)
             early = index - self.prompt_length < self.min_new_tokens  # (B, 1)
-            logs = logs + NEVER * ops.cast(early, "float32")[..., None] * stops
+            logs = (
+                logs + self.rule.never * ops.cast(early, "float32")[..., None] * stops
+            )
         in_prompt, given = self._given(index)
-        only = NEVER * (1 - ops.one_hot(given, vocab_size))  # (B, 1, V)
-        return ops.where(in_prompt[..., None], only, logs)
+        only = self.rule.never * (1 - ops.one_hot(given, vocab_size))  # (B, 1, V)
+        return ops.where(in_prompt[..., None], only + scores[..., None], logs)
 
     def _running(self, candidates):
         """Returns which N of the running sequences go on, and what they become."""
-        scores = candidates.scores + NEVER * ops.cast(candidates.ends, "float32")
-        scores, best = ops.top_k(scores, self.beams)
+        ends = ops.cast(candidates.ends, "float32")
+        scores = candidates.scores + self.rule.never * ends
+        scores, best = map(self.rule.ordered, ops.top_k(scores, self.beams))
         beams = ops.take(candidates.beam, self._flat(best, candidates.scores.shape[1]))
         sequences = self._picked(candidates.sequences, best)
         return beams, {"running": sequences, "running_scores": scores}
 
     def _finished(self, index, candidates, state):
         """Returns the best N of the finished sequences and those that end now."""
-        length = ops.maximum(index + 1 - self.prompt_length, 1)
-        scores = candidates.scores / self._penalty(length)
-        most = candidates.scores.shape[1]
-        counts = ops.logical_and(candidates.ends, ops.arange(most) < self.beams)
+        scores = candidates.scores / self._penalty(self._new_tokens(index))
+        counts = self.rule.counts(candidates.ends, candidates.scores, self.beams)
         barred = [ops.logical_not(counts), ops.logical_not(state["improves"])]
         if self.options.stopping.when_full:
             barred.append(ops.all(state["is_finished"], axis=-1, keepdims=True))
         for never in barred:
-            scores = scores + NEVER * ops.cast(never, "float32")
+            scores = scores + self.rule.never * ops.cast(never, "float32")
         parts = ("finished", candidates.sequences), ("finished_scores", scores)
         merged = {
             name: ops.concatenate([state[name], new], axis=1)
@@ -265,15 +276,19 @@ class _Search:
 
     def _improves(self, index, running, finished, state):
         """Returns whether a sequence that goes on may yet be among the best, (B, 1)."""
-        length = index - self.prompt_length
-        penalty = self.options.length_penalty
-        length = self.options.stopping.length(length, self.most, penalty)
-        best = running["running_scores"][..., :1]
+        new_tokens = index - self.prompt_length
+        stopping, penalty = self.options.stopping, self.options.length_penalty
+        length = stopping.length(new_tokens, self.most, penalty)
+        best = ops.max(running["running_scores"], axis=-1, keepdims=True)
         best = best / self._penalty(ops.maximum(length, 1))
-        worst = ops.min(finished["finished_scores"], axis=-1, keepdims=True)
-        worst = ops.where(finished["is_finished"], worst, NEVER)
+        worst = stopping.worst(finished["finished_scores"], finished["is_finished"])
         better = ops.any(best > worst, axis=-1, keepdims=True)
+        better = ops.logical_and(better, new_tokens < self.most)
         return ops.logical_and(state["improves"], better)
+
+    def _new_tokens(self, index):
+        """Returns how many tokens are new with the one at `index`, (B, 1)."""
+        return ops.maximum(index + 1 - self.prompt_length, 1)
 
     def _penalty(self, length):
         return self.options.length_penalty(ops.cast(length, "float32"))

@@ -141,33 +141,48 @@ def test_training_gives_flaxformers_loss_and_gradients(which):
     convert.compare_gradients(model, table, ours, expected, "grad/")
 
 
-def as_one_beam(tokens, logits):
-    """Returns greedy tokens as T5X gives them: from a beam search with one beam.
+def searched(name, mode, beams):
+    """Returns the sequences and scores of T5X's beam search, best first.
 
-    It looks at the two best continuations. Where the end (1) is the second, that
-    sequence is finished, and any finished one is preferred to the one that goes on. In
-    the goldens this happens once, to the last token of a row of switch_c_tiny, behind
-    the best by 0.2; the least margin of all other tokens is 0.005.
+    As in flaxformer's decoding, tokens are dropped: at each step the beams of all rows
+    compete for places.
     """
-    second = np.argsort(logits, -1)[:, :-1, -2]
-    row, at = np.nonzero(second == 1)
-    assert (at == tokens.shape[1] - 2).all()  # earlier, scores would be compared too
-    tokens = tokens.copy()
-    tokens[row, at + 1] = 1
-    return tokens
+    model, batch, _, _ = case(f"{name}/{mode}")
+    rows, length = batch["decoder_target_tokens"].shape
+    inputs = model_inputs(batch)
+    inputs["decoder_token_ids"] = np.zeros((rows, length + 1), "int32")
+    inputs["decoder_padding_mask"] = np.eye(1, length + 1).repeat(rows, 0)
+    sampler = models.BeamSearch(
+        beams, models.T5LengthPenalty(0.6), models.WhenImpossible(), models.T5XRule()
+    )
+    with helpers.dropping(model):
+        found, scores = model.generate(
+            inputs,
+            stop_token_ids=(1,),
+            sampler=sampler,
+            num_samples=beams,
+            return_scores=True,
+        )
+    return found["decoder_token_ids"][..., 1:], scores
 
 
 @pytest.mark.parametrize("name", ["switch_base_tiny", "switch_c_tiny"])
-def test_greedy_generation_gives_flaxformers_tokens(name):
-    model, batch, _, _ = case(f"{name}/eval_nodrop")
-    expected = np.load(GOLDENS / name / "expected_decode.npz")["greedy_nodrop"]
-    length = expected.shape[1] + 1
-    inputs = model_inputs(batch)
-    inputs["decoder_token_ids"] = np.zeros((len(expected), length), "int32")
-    inputs["decoder_padding_mask"] = np.eye(1, length).repeat(len(expected), 0)
-    model.compile(sampler="greedy")
-    found = model.generate(inputs, stop_token_ids=(1,))
-    ours = np.where(found["decoder_padding_mask"], found["decoder_token_ids"], 0)
-    whole = {"decoder_token_ids": ours, "decoder_padding_mask": np.ones_like(ours)}
-    logits = np.asarray(model({**inputs, **whole}))
-    np.testing.assert_array_equal(as_one_beam(ours, logits)[:, 1:], expected)
+def test_beams_are_t5xs(name):
+    expected = np.load(GOLDENS / name / "expected_decode.npz")
+    sequences, scores = searched(name, "eval", 4)
+    # The best is last there; places that no sequence took have a score of -1e7.
+    wanted = expected["beam4_scores"][:, ::-1]
+    taken = wanted > -1e6
+    assert taken[:, 0].all()
+    np.testing.assert_array_equal(sequences[taken], expected["beam4"][:, ::-1][taken])
+    np.testing.assert_allclose(scores[taken], wanted[taken], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["switch_base_tiny", "switch_c_tiny"])
+def test_t5xs_greedy_decoding_is_its_search_with_one_beam(name):
+    expected = np.load(GOLDENS / name / "expected_decode.npz")
+    sequences, scores = searched(name, "eval", 1)
+    np.testing.assert_array_equal(sequences, expected["greedy"])
+    np.testing.assert_allclose(scores, expected["greedy_scores"], atol=1e-4)
+    sequences, _ = searched(name, "eval_nodrop", 1)
+    np.testing.assert_array_equal(sequences, expected["greedy_nodrop"])

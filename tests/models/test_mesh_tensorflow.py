@@ -117,15 +117,38 @@ def test_training_gives_mesh_tensorflows_loss_and_gradients(which):
     convert.compare_gradients(model, table, ours, expected, "grad/")
 
 
+def generated(name, mode, sampler):
+    """Returns the tokens that a sampler writes, after the start token."""
+    model, batch, _, _ = case(f"{name}/{mode}")
+    rows, length = batch["targets"].shape
+    inputs = model_inputs(batch)
+    inputs["decoder_token_ids"] = np.zeros((rows, length + 1), "int32")
+    inputs["decoder_padding_mask"] = np.eye(1, length + 1).repeat(rows, 0)
+    found = model.generate(inputs, stop_token_ids=(1,), sampler=sampler)
+    ours = np.where(found["decoder_padding_mask"], found["decoder_token_ids"], 0)
+    return ours[:, 1:]
+
+
 @pytest.mark.parametrize("name", ["switch_t5v10", "switch_t5v11"])
 def test_greedy_generation_gives_mesh_tensorflows_tokens(name):
-    model, batch, _, _ = case(f"{name}/eval_nodrop")
-    expected = np.load(GOLDENS / name / "expected_decode.npz")["greedy_nodrop"]
-    length = expected.shape[1] + 1
-    inputs = model_inputs(batch)
-    inputs["decoder_token_ids"] = np.zeros((len(expected), length), "int32")
-    inputs["decoder_padding_mask"] = np.eye(1, length).repeat(len(expected), 0)
-    model.compile(sampler="greedy")
-    found = model.generate(inputs, stop_token_ids=(1,))
-    ours = np.where(found["decoder_padding_mask"], found["decoder_token_ids"], 0)
-    np.testing.assert_array_equal(ours[:, 1:], expected)
+    expected = np.load(GOLDENS / name / "expected_decode.npz")
+    found = generated(name, "eval_nodrop", "greedy")
+    np.testing.assert_array_equal(found, expected["greedy_nodrop"])
+    with helpers.dropping(case(f"{name}/eval")[0]):
+        found = generated(name, "eval", "greedy")
+    np.testing.assert_array_equal(found, expected["greedy"])
+
+
+@pytest.mark.parametrize("stopping", ["WhenBestIsSure", "WhenImpossible"])
+@pytest.mark.parametrize("name", ["switch_t5v10", "switch_t5v11"])
+def test_beam_search_gives_mesh_tensorflows_tokens(name, stopping):
+    expected = np.load(GOLDENS / name / "expected_decode.npz")["beam4_alpha06"]
+    sampler = models.BeamSearch(
+        4,
+        models.T5LengthPenalty(0.6),
+        getattr(models, stopping)(),
+        models.MeshTensorFlowRule(),
+    )
+    with helpers.dropping(case(f"{name}/eval")[0]):
+        found = generated(name, "eval", sampler)
+    np.testing.assert_array_equal(found, expected)
