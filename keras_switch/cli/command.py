@@ -25,6 +25,8 @@ FIRST_FILES |= {"export": ["runs/export.gin"], "infer": ["runs/infer.gin"]}
 FIRST_FILES |= {"serve": ["runs/serve.gin"]}
 # Commands that read the configuration of the run whose folder they get.
 OF_A_RUN = ("eval", "export", "infer")
+# Read behind it, since it means what the run itself started from by the same names.
+BEHIND_RUN = {"export": ["runs/of_a_run.gin"], "infer": ["runs/of_a_run.gin"]}
 # Commands with a folder of their own; eval writes into that of another run.
 WITH_FOLDER = ("train", "finetune", "distill", "demo")
 SAVED = "config.gin"
@@ -86,7 +88,8 @@ def _files(flags):
     files = list(flags.gin_files or DEFAULT_FILES.get(flags.command, ()))
     if flags.command in OF_A_RUN and flags.model_dir:
         saved = path_of(flags.model_dir).absolute() / SAVED
-        files = [str(saved)] * saved.is_file() + files
+        if saved.is_file():
+            files = [str(saved), *BEHIND_RUN.get(flags.command, ()), *files]
     return [*FIRST_FILES.get(flags.command, ()), *files]
 
 

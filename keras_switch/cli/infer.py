@@ -3,14 +3,18 @@
 import itertools
 import json
 import pathlib
+import signal
 import sys
-import time
 
 import keras
 from keras_hub.samplers import Sampler
 
 from keras_switch.cli.trained import trained
+from keras_switch.convert import Progress
 from keras_switch.data.task_spec import TaskSpec
+from keras_switch.training import Interrupted
+
+_GO_ON = "Stopped; the same command goes on behind the last answer that is written."
 
 
 def infer(
@@ -63,52 +67,36 @@ def infer(
             "a tokenizer."
         )
     keras.utils.set_random_seed(0)
-    progress = _Progress(len(questions), done)
-    with open(output, "a", encoding="utf-8") as file:
-        for start in range(done, len(questions), batch_size):
-            batch = questions[start : start + batch_size]
-            # Always as many rows, so that a graph is traced once.
-            rows = [*batch, *[""] * (batch_size - len(batch))]
-            answers, scores = model.generate(
-                rows,
-                max_length,
-                sampler=sampler,
-                num_samples=num_samples,
-                return_scores=True,
-            )
-            for line in zip(batch, answers, scores.tolist(), strict=False):
-                values = dict(zip(("input", "output", "score"), line, strict=True))
-                file.write(json.dumps(values, ensure_ascii=False) + "\n")
-            file.flush()
-            progress.add(len(batch))
+    if done:
+        print(f"{done:,} of {len(questions):,} are there already", file=sys.stderr)
+    progress = Progress(len(questions) - done, f"Answering {inputs}:", unit="inputs")
+    try:
+        with open(output, "a", encoding="utf-8") as file:
+            for start in range(done, len(questions), batch_size):
+                batch = questions[start : start + batch_size]
+                # Always as many rows, so that a graph is traced once.
+                rows = [*batch, *[""] * (batch_size - len(batch))]
+                answers, scores = model.generate(
+                    rows,
+                    max_length,
+                    sampler=sampler,
+                    num_samples=num_samples,
+                    return_scores=True,
+                )
+                _write(file, zip(batch, answers, scores.tolist(), strict=False))
+                progress(len(batch))
+    except KeyboardInterrupt as stop:
+        print(f"\n{_GO_ON}", file=sys.stderr)
+        raise Interrupted(_GO_ON, signal.SIGINT, None) from stop
     return len(questions) - done
 
 
-class _Progress:
-    """A line on the terminal: how many inputs are answered, and how fast.
-
-    Args:
-        total: number of inputs.
-        done: those that were answered before.
-    """
-
-    def __init__(self, total, done):
-        self.total, self.done, self.before = total, done, done
-        self.start = time.monotonic()
-        if done:
-            print(f"{done:,} of {total:,} are there already", file=sys.stderr)
-
-    def add(self, count):
-        self.done += count
-        rate = (self.done - self.before) / (time.monotonic() - self.start)
-        left = (self.total - self.done) / rate
-        print(
-            f"\r{self.done:,} of {self.total:,} inputs, {rate:.1f} a second, "
-            f"{left:.0f} s to go ",
-            end="" if left else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
+def _write(file, lines):
+    """Writes triples of input, output and score as JSON lines, at once."""
+    for line in lines:
+        values = dict(zip(("input", "output", "score"), line, strict=True))
+        file.write(json.dumps(values, ensure_ascii=False) + "\n")
+    file.flush()
 
 
 def _lines(inputs):

@@ -33,9 +33,19 @@ def trained(
     model = sources.read_run(model_dir, dtype, checkpoint).model
     if task is None:
         return model
-    features = registry.find(task).output_features
-    tokenizer = models.SwitchTokenizer(features["targets"].vocabulary.sp_model)
-    return type(model)(model.backbone, _preprocessor(model)(tokenizer))
+    return type(model)(model.backbone, _preprocessor(model)(_tokenizer(task)))
+
+
+def _tokenizer(task):
+    """Returns the tokenizer that a task's vocabulary is."""
+    vocabulary = registry.find(task).output_features["targets"].vocabulary
+    if not hasattr(vocabulary, "sp_model"):
+        raise ValueError(
+            f"The vocabulary of the task {task!r} is a {type(vocabulary).__name__}, "
+            "but models that take text need one of SentencePiece: give the task as "
+            "None (--gin.TASK=None) for a model of token ids."
+        )
+    return models.SwitchTokenizer(vocabulary.sp_model)
 
 
 def _preprocessor(model):

@@ -17,7 +17,7 @@ from keras import tree
 from tensorflow.experimental import dtensor
 
 from keras_switch.partitioning import together
-from keras_switch.partitioning.traced import Traced, split
+from keras_switch.partitioning.traced import Traced
 from keras_switch.partitioning.transfer import full, put
 from keras_switch.partitioning.variables import take_off
 
@@ -39,13 +39,10 @@ class Generate:
 
     def __call__(self, inputs, stop_token_ids=None):
         """Returns what `generate_step` does, of this process's rows."""
-        clients, sampler = self.model.mesh.clients, self.model.generation.sampler
+        sampler = self.model.generation.sampler
         take_off(sampler.variables)
-        if clients.number > 1:
-            check_seeds(self.model.mesh, sampler)
-            inputs = tree.map_structure(
-                lambda x: full(split(self.model.mesh, x)), inputs
-            )
+        check_seeds(self.model.mesh, sampler)
+        inputs = tree.map_structure(lambda x: together.all_rows(self.model, x), inputs)
         found = self.model.generate_step(inputs, stop_token_ids, Decoder(self))
         return tree.map_structure(lambda x: together.own_rows(self.model, x), found)
 

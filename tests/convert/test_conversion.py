@@ -129,17 +129,20 @@ def test_only_encoder_decoders_go_to_others(form, tmp_path):
     assert convert.checksums(again) == convert.checksums(model)
 
 
-class Screen(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_is_told_in_bytes():
-    log, screen = io.StringIO(), Screen()
-    for stream in (log, screen):
-        progress = convert.Progress(2_000_000, "Reading", stream)
-        for _ in range(20):
-            progress(100_000, "a/weight")
+def test_progress_is_told_in_bytes_or_in_what_it_counts(monkeypatch, capsys):
+    log = io.StringIO()
+    progress = convert.Progress(2_000_000, "Reading", log)
+    for _ in range(20):
+        progress(100_000, "a/weight")
     lines = log.getvalue().splitlines()
     assert len(lines) == 11 and lines[-1].startswith("Reading 2.0 of 2.0 MB (100%, ")
-    assert screen.getvalue().count("\r") == 20 and screen.getvalue().endswith("\n")
+    convert.Progress(4, "Answering", unit="inputs")(2)
+    assert "Answering 2 of 4 inputs (50%, " in capsys.readouterr().err
+    # On a terminal by Keras, as training does.
+    monkeypatch.setattr("keras_switch.convert.progress.is_interactive", lambda: True)
+    progress = convert.Progress(3_000_000, "Reading")
+    for _ in range(3):
+        progress(1_000_000)
+    out = capsys.readouterr().out
+    assert out.startswith("Reading\n") and "3/3" in out and "/MB" in out
+    assert out.endswith("\n")
