@@ -80,13 +80,17 @@ class GinText:
             default: what it is if nothing binds it.
             scope: the scope in which it is made; its own bindings go first.
         """
+        found = self.everywhere(thing, parameter)
+        return found.get(scope, found.get("", self._resolved(default)))
+
+    def everywhere(self, thing: str, parameter: str) -> dict:
+        """Returns what a parameter is bound to, by scope; see `get`."""
         found = {}
         for name, value in self._values.items():
-            own, full = _scoped(name)
+            scope, full = _scoped(name)
             if full[-2:] == [thing, parameter]:
-                found[own] = value
-        value = found.get(scope, found.get("", default))
-        return self._resolved(value)
+                found[scope] = self._resolved(value)
+        return found
 
     def parameters(self, thing: str) -> set[str]:
         """Returns the names of the parameters of a class that are bound anywhere."""

@@ -5,6 +5,7 @@ which are set by macros (`NUM_EXPERTS`, ...).
 """
 
 from keras_switch import models
+from keras_switch.convert import t5x_settings
 from keras_switch.convert.errors import refuse
 from keras_switch.convert.placements import placement
 from keras_switch.dispatch import FlaxformerGroups
@@ -35,14 +36,6 @@ _MINIMAL = {
     *("logits_via_embedding", "float32_attention_logits", "remat_policy"),
     *("scan_layers", "param_scan_axis"),
 }
-_MACROS = {
-    *("NUM_ENCODER_LAYERS", "NUM_DECODER_LAYERS", "NUM_HEADS", "HEAD_DIM", "EMBED_DIM"),
-    *("MLP_DIM", "EXPERT_MLP_DIM", "NUM_EXPERTS", "NUM_EMBEDDINGS", "GROUP_SIZE"),
-    *("NUM_ENCODER_SPARSE_LAYERS", "NUM_DECODER_SPARSE_LAYERS"),
-    *("ENCODER_SPARSE_LAYOUT", "DECODER_SPARSE_LAYOUT", "NUM_SELECTED_EXPERTS"),
-    *("TRAIN_EXPERT_CAPACITY_FACTOR", "EVAL_EXPERT_CAPACITY_FACTOR", "JITTER_NOISE"),
-    *("AUX_LOSS_FACTOR", "ROUTER_Z_LOSS_FACTOR", "DROPOUT_RATE", "EXPERT_DROPOUT_RATE"),
-}
 
 
 def from_t5x(gin, sentinels=0) -> models.ModelConfig:
@@ -60,6 +53,8 @@ def from_t5x(gin, sentinels=0) -> models.ModelConfig:
         f"T5Config.{name}: unknown; nearest known is {nearest(name, _MINIMAL)}"
         for name in sorted(minimal - _MINIMAL)
     ]
+    if not minimal:
+        mistakes += t5x_settings.mistakes(gin)
     config = _Minimal(gin, mistakes) if minimal else _Flaxformer(gin, mistakes)
     fields = config.fields()
     refuse(f"{gin.source} cannot be translated", mistakes)

@@ -124,11 +124,17 @@ def _dense_files():
             yield f"t5x/examples/scalable_t5/{kind}/{name}.gin", text
 
 
+# The names that the checkpoints of "switch_classic" include; each sets its own number.
+_CLASSIC = {"base": _SWITCH, "large": _SWITCH_LARGE, "xxl": _SWITCH_XXL, "c": _SWITCH_C}
 KNOWN = {
     f"{_MOE}/tokens_choose_base.gin": _BASE,
     f"{_MOE}/switch_base.gin": _SWITCH,
     f"{_MOE}/switch_large.gin": _SWITCH_LARGE,
     f"{_MOE}/switch_xxl.gin": _SWITCH_XXL,
     f"{_MOE}/switch_c.gin": _SWITCH_C,
+    **{
+        f"{_MOE}/switch_classic_{size}.gin": f"{text}NUM_EXPERTS = %gin.REQUIRED\n"
+        for size, text in _CLASSIC.items()
+    },
     **dict(_dense_files()),
 }

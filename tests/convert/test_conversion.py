@@ -11,7 +11,7 @@ import helpers_models
 import pytest
 
 from keras_switch import convert, models
-from keras_switch.convert import hugging_face
+from keras_switch.convert import hugging_face, targets
 
 GOLDENS = helpers_convert.GOLDENS
 
@@ -65,7 +65,9 @@ def test_runs_without_a_tokenizer_can_be_given_one(sources, tmp_path):
     vocabulary = convert.Vocabulary(str(file), 10)
     model = convert.read(str(sources["t5x"]), vocabulary=vocabulary).model
     assert model.backbone.config.num_sentinels == 10
+    own, compiled = model.preprocessor, model.jit_compile
     text = convert.demonstration(model, max_length=6)
+    assert model.preprocessor is own and model.jit_compile == compiled
     assert "<extra_id_0>" in text and "They do not chat" in text
     assert text.count("output") == 2
     with pytest.raises(convert.ConversionError, match="vocabulary there is not there"):
@@ -115,6 +117,25 @@ def test_an_error_leaves_no_target_and_nothing_else(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
     with pytest.raises(convert.ConversionError, match=r"no format 'hf' to write"):
         convert.write(checkpoints.small(), tmp_path / "out", "hf")
+
+
+def test_a_target_that_came_while_it_was_written_stays(tmp_path):
+    with (
+        pytest.raises(convert.ConversionError, match="is there already"),
+        targets.new_folder(tmp_path / "out") as folder,
+    ):
+        (folder / "ours").write_text("ours")
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "theirs").write_text("theirs")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["theirs"]
+
+
+def test_a_target_may_lie_in_new_folders_and_others_may_read_it(tmp_path):
+    with targets.new_folder(tmp_path / "a" / "b") as folder:
+        (folder / "ours").write_text("ours")
+    assert (tmp_path / "a" / "b" / "ours").is_file()
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize("form", ["hugging_face", "t5x"])

@@ -92,6 +92,15 @@ def test_copies_must_be_copies(model, table, tensors):
         engine.load(model.weights, Arrays(tensors), table)
 
 
+def test_copies_are_compared_to_their_last_row(model, table, tensors, monkeypatch):
+    monkeypatch.setattr(engine, "_ROWS", 7 * 16)  # seven rows at a time
+    tensors["lm_head.weight"] = tensors["shared.weight"].copy()
+    engine.load(model.weights, Arrays(tensors), table)
+    tensors["lm_head.weight"][-1, -1] += 1
+    with pytest.raises(convert.ConversionError, match=r"lm_head\.weight: differs from"):
+        engine.load(model.weights, Arrays(tensors), table)
+
+
 def test_every_expert_has_a_sum_of_its_own(model, table, tensors):
     report = engine.load(model.weights, Arrays(tensors, "here"), table)
     sums = report.checksums["encoder/block_1/encoder_1/experts/wi"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from keras_switch import convert, models
-from keras_switch.convert import hugging_face
+from keras_switch.convert import hf_files, hf_tokenizer, hugging_face
 
 SENTENCES = ["the quick brown fox jumps over the lazy dog", "a dog walks in the park"]
 
@@ -56,3 +56,17 @@ def test_damaged_files_are_told(folder, files, message):
         (folder / name).write_text(text)
     with pytest.raises(convert.ConversionError, match=message):
         hugging_face.read(folder)
+
+
+def test_without_settings_there_are_a_hundred_sentinels(folder, proto):
+    (folder / "spiece.model").write_bytes(proto)
+    files = hf_files.Files(folder)
+    assert hf_tokenizer.read(files).num_sentinels == 100
+    (folder / "spiece.model").unlink()
+    assert hf_tokenizer.read(files) is None
+
+
+def test_a_vocabulary_without_sentinels_is_written_whole(tmp_path, proto):
+    hf_tokenizer.write(models.SwitchTokenizer(proto), tmp_path)
+    assert (tmp_path / "spiece.model").read_bytes() == proto
+    assert hf_tokenizer.read(hf_files.Files(tmp_path)).num_sentinels == 0

@@ -65,6 +65,18 @@ def test_transformers_loads_what_is_written_without_a_word(name, tmp_path):
     np.testing.assert_allclose(logits.numpy(), wanted, atol=5e-4)
 
 
+def test_the_bias_that_old_files_of_t5_hold_for_nothing_is_passed_over(tmp_path):
+    checkpoints.hugging_face_folder(tmp_path, sparse=None)
+    file = tmp_path / "model.safetensors"
+    bias = "layer.1.EncDecAttention.relative_attention_bias.weight"
+    old = {f"decoder.block.0.{bias}": np.ones((8, 4), "float32"), **load_file(file)}
+    save_file(old, file)
+    assert hugging_face.read(tmp_path).report.bytes > 0
+    save_file({f"decoder.block.1.{bias}": np.ones((8, 4), "float32"), **old}, file)
+    with pytest.raises(convert.ConversionError, match=r"block\.1.*bias\.weight: left"):
+        hugging_face.read(tmp_path)
+
+
 def test_halves_are_read_from_their_file_and_cast(made, folder):
     file = folder / "model.safetensors"
     halves = {k: v.astype(ml_dtypes.bfloat16) for k, v in load_file(file).items()}

@@ -83,8 +83,12 @@ def test_the_newest_checkpoint_is_read_and_slots_are_passed_over(folder):
     )
     by_name = mesh_tensorflow.read(folder / "model.ckpt-1000")
     assert by_name.report.checksums == found.report.checksums
-    save(folder, {**tensors(), "global_step": np.int64(2000)}, 2000)
-    assert "model.ckpt-2000" in str(mesh_tensorflow.read(folder).report)
+    by_index = mesh_tensorflow.read(folder / "model.ckpt-1000.index")
+    assert by_index.report.checksums == found.report.checksums
+    slot = {"Adafactor/beta": np.ones(2, "float32"), "global_step": np.int64(900)}
+    save(folder, {**tensors(), **slot}, 900)  # 900 is fewer, though "9" sorts last
+    assert "model.ckpt-1000" in str(mesh_tensorflow.read(folder).report)
+    assert "model.ckpt-900" in str(mesh_tensorflow.read(folder / "model.ckpt-900"))
 
 
 def test_the_config_is_translated_whole(folder):
@@ -116,6 +120,27 @@ def test_the_config_is_translated_whole(folder):
             groups=MeshTensorFlowGroups(24),
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "epsilon", "dropout"),
+    [
+        (
+            "LayerStack.norm_epsilon = 1e-06",
+            "LayerStack.norm_epsilon = 1e-05\nsublayer_dropout.dropout_rate = 0.3",
+            *(1e-5, 0.3),
+        ),
+        (
+            "LayerStack.norm_epsilon = 1e-06",
+            "LayerStack.norm_epsilon = None\nsublayer_rms_norm.epsilon = 1e-4",
+            *(1e-4, 0.0),
+        ),
+    ],
+)
+def test_both_ways_to_say_epsilon_and_dropout(folder, old, new, epsilon, dropout):
+    change(folder, old, new)
+    config = mesh_tensorflow.read(folder).model.backbone.config
+    assert (config.layer_norm_epsilon, config.dropout_rate) == (epsilon, dropout)
 
 
 def test_masters_in_bfloat16_are_cast(folder, tmp_path):
@@ -213,6 +238,11 @@ def test_each_way_to_explore_has_its_part(policy, exploration):
         ("= 'switch'", "= 'rand_1'", "moe_gating='rand_1': known are"),
         ("'bias_shared'", "'contextual'", "relative_attention_type='contextual'"),
         ("combine_dims = True", "combine_dims = False", "combine_dims=False"),
+        (
+            "SelfAttention.combine_dims",
+            "encoder/SelfAttention.shared_kv = True\nSelfAttention.combine_dims",
+            "SelfAttention.shared_kv=True",
+        ),
         ("use_bias = False", "use_bias = True", "DenseReluDense.use_bias=True"),
         ("= 'relu'\nDense", "= 'gelu'\nDense", "all MLPs must be alike"),
         ("train = 'argmax'", "train = 'ask'", "switch_policy_train='ask'"),
@@ -256,6 +286,15 @@ def test_models_of_another_build_are_refused(gone, message):
     kept = {key: v for key, v in tensors().items() if not key.startswith(gone)}
     with pytest.raises(convert.ConversionError, match=message):
         mtf_names.layout(Arrays(kept))
+
+
+def test_routers_of_two_kinds_are_refused():
+    renamed = {
+        key.replace("switch_gating", "ntlb_gating") if "block_001" in key else key: v
+        for key, v in tensors().items()
+    }
+    with pytest.raises(convert.ConversionError, match="'ntlb_gating', 'switch_gating'"):
+        mtf_names.layout(Arrays(renamed))
 
 
 def test_a_weight_that_nothing_takes_is_told(folder, tmp_path):

@@ -29,6 +29,15 @@ def test_a_pickle_named_safetensors_is_refused(folder):
         hugging_face.read(folder)
 
 
+def test_a_bare_pickle_named_safetensors_is_refused(folder):
+    import pickle
+
+    data = pickle.dumps({"shared.weight": [1.0]}, protocol=2)
+    (folder / "model.safetensors").write_bytes(data)
+    with pytest.raises(convert.ConversionError, match="is a pickle under the name"):
+        hugging_face.read(folder)
+
+
 def test_tensors_of_other_types_are_read_as_they_are(tmp_path):
     tensors = {
         "a": np.arange(6, dtype="float16").reshape(2, 3),

@@ -42,6 +42,7 @@ def test_a_real_checkpoint_holds_its_parameters(folder):
 
 
 def test_the_newest_checkpoint_is_taken(folder):
+    shutil.copytree(folder / "checkpoint_1000", folder / "checkpoint_900")
     newer = shutil.copytree(folder / "checkpoint_1000", folder / "checkpoint_20000")
     assert t5x.folder_of(folder) == pathlib.Path(newer)
     assert t5x.folder_of(folder.parent) is None
@@ -135,6 +136,16 @@ def test_layers_with_biases_of_their_own_are_refused(tmp_path):
     stacked["decoder/decoder/relpos_bias/rel_embedding"][0, 1, 0] += 1
     on_disk(tmp_path, stacked, t5x_gin.to_t5x(config)[0])
     with pytest.raises(convert.ConversionError, match="the decoder have different rel"):
+        t5x.read(tmp_path)
+
+
+def test_biases_that_are_no_stack_of_layers_are_refused(tmp_path):
+    config, arrays, _ = dense()
+    stacked = scanned(arrays, 1)
+    key = "encoder/encoder/relpos_bias/rel_embedding"
+    stacked[key] = stacked[key][:, 0]
+    on_disk(tmp_path, stacked, t5x_gin.to_t5x(config)[0])
+    with pytest.raises(convert.ConversionError, match="they need heads, layers and"):
         t5x.read(tmp_path)
 
 

@@ -140,6 +140,18 @@ def test_a_bad_checkpoint_is_refused(folder, name):
         t5x.read(folder)
 
 
+def test_a_bias_of_zeros_that_was_left_out_is_zeros(tmp_path):
+    zeros = np.zeros(4, "float32")
+    tensors = [("w/bias", zeros), ("w/kernel", zeros)]
+    t5x_files.write(tensors, tmp_path, 0)
+    (tmp_path / "target.w.bias" / "0").unlink()
+    source = t5x_files.T5XCheckpoint(tmp_path)
+    np.testing.assert_array_equal(source.read("w/bias"), zeros)
+    (tmp_path / "target.w.kernel" / "0").unlink()
+    with pytest.raises(convert.ConversionError, match="a part of w/kernel"):
+        t5x_files.T5XCheckpoint(tmp_path)
+
+
 def test_large_arrays_are_written_in_chunks_of_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(t5x_files, "_CHUNK", 100)
     value = np.arange(7 * 8, dtype="float32").reshape(7, 8)

@@ -1,6 +1,8 @@
 """Files of PyTorch, read without it; code in them never runs."""
 
+import io
 import os
+import pickle
 import zipfile
 
 import numpy as np
@@ -73,6 +75,19 @@ def test_a_tensor_stays_in_its_storage(where, message):
     np.testing.assert_array_equal(found, storage.reshape(2, 3))
     with pytest.raises(ValueError, match=message):
         torch_files._tensor(storage, *where)
+
+
+@pytest.mark.parametrize(
+    "pid",
+    [
+        ("storage", np.float32, "../0", "cpu", 9),
+        ("module", np.float32, "0", "cpu", 9),
+    ],
+)
+def test_only_storages_of_the_archive_itself_are_referred_to(pid):
+    reader = torch_files._Reader(io.BytesIO(), lambda *_: pytest.fail("it was read"))
+    with pytest.raises(pickle.UnpicklingError, match="it refers to"):
+        reader.persistent_load(pid)
 
 
 def test_compressed_and_old_files_are_refused(tmp_path):
