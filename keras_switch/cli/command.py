@@ -90,6 +90,9 @@ def _files(flags):
         saved = path_of(flags.model_dir).absolute() / SAVED
         if saved.is_file():
             files = [str(saved), *BEHIND_RUN.get(flags.command, ()), *files]
+        if flags.command in DEFAULT_FILES and not (flags.gin_files or saved.is_file()):
+            message = f"There is no run in {flags.model_dir!r}: there is no {SAVED}."
+            raise ConfigError([Mistake(f"{message} Give the --model_dir of a run.")])
     return [*FIRST_FILES.get(flags.command, ()), *files]
 
 

@@ -56,6 +56,7 @@ class FileTask(TaskSpec):
         """Returns the examples of a split, inputs and targets as they are written."""
         path = self.files[split]
         examples = [self._row(f"{path}:{n}", row) for n, row in records.rows(path)]
+        _check_rows(examples, split, path)
         if any(records.ANSWERS in example for example in examples):
             for example in examples:
                 example.setdefault(records.ANSWERS, [example["targets"]])
@@ -135,10 +136,12 @@ class TextFileTask(TaskSpec):
     def rows(self, split: str) -> list[dict]:
         """Returns the documents of a split."""
         path = self.files[split]
-        return [
+        documents = [
             {"text": _written(self.text, row, f"{path}:{n}")}
             for n, row in records.rows(path)
         ]
+        _check_rows(documents, split, path)
+        return documents
 
 
 def _check_files(task):
@@ -147,6 +150,11 @@ def _check_files(task):
             f"{type(task).__name__}.files is empty: give the file of each split, such "
             "as {'train': 'train.tsv', 'validation': 'dev.tsv'}."
         )
+
+
+def _check_rows(rows, split, path):
+    if not rows:
+        raise ValueError(f"Split {split!r} is empty: there is no row in {path}.")
 
 
 def _columns(pattern):

@@ -205,10 +205,11 @@ def _check(config, task, form, model):
             f"{sorted(config.lengths)}, but none for {missing}, which the task gives "
             f"and the model reads. Set lengths={{{_example(form)}}}."
         )
-    if config.split not in task.splits:
+    splits = registry.splits_of(task)
+    if config.split not in splits:
         raise ValueError(
             f"Task {config.task_name!r} has no split {config.split!r}. Its splits are "
-            f"{', '.join(map(repr, sorted(task.splits)))}."
+            f"{', '.join(map(repr, splits))}."
         )
     mixing.check_rates(task, config.split)
     vocab_size = getattr(model, "vocab_size", None)

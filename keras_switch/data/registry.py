@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import pathlib
+import re
 
 from keras_switch.data import environment
 from keras_switch.data.task_spec import TaskSpec
@@ -37,6 +38,34 @@ def subtasks(provider) -> list:
     return list(getattr(provider, "tasks", [provider]))
 
 
+def splits_of(provider) -> list[str]:
+    """Returns the names of the splits of a `seqio.Task` or `seqio.Mixture`, sorted.
+
+    Raises:
+        ValueError: if a task of others has none, which is so while its data set is not
+            on this machine; says what to do.
+    """
+    found = set()
+    for task in subtasks(provider):
+        if not task.source.splits:
+            raise ValueError(f"Task {task.name!r} has no splits{_absent(task)}.")
+        found.update(task.splits)
+    return sorted(found)
+
+
+def _absent(task):
+    """Words what to do about a task of TFDS whose data set is not here."""
+    dataset = getattr(task.source, "tfds_dataset", None)
+    if dataset is None:
+        return ""
+    return (
+        f": its data set {dataset.name} is not in {dataset.builder.data_dir}. Prepare "
+        "it, here or on a machine with a network, with\n"
+        f"    tfds build {dataset.name} --data_dir=<folder>\n"
+        "and set the environment variable TFDS_DATA_DIR to that folder"
+    )
+
+
 def _registered(name):
     seqio = environment.load("seqio")
     known = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
@@ -64,10 +93,12 @@ def _speaking(provider, vocabulary):
 def _unknown(name, known):
     """Words the error for a name that nobody registered."""
     modules = _task_modules()
+    near = difflib.get_close_matches(name, sorted(known), 3)
     # A task is named in its module, or begins with the module's name.
     likely = [m for m, text in modules.items() if f'"{name}"' in text]
     likely += [m for m in modules if name.startswith(m)]
-    near = difflib.get_close_matches(name, sorted(known), 3)
+    if not (near or likely):
+        near, likely = _nearest_written(name, modules)
     hints = []
     if near:
         hints.append(f"The nearest names are {', '.join(map(repr, near))}.")
@@ -78,6 +109,13 @@ def _unknown(name, known):
         "--gin.MODULES=\"['my_package.tasks']\"."
     )
     return f"No SeqIO task or mixture is named {name!r}. {' '.join(hints)}"
+
+
+def _nearest_written(name, modules):
+    """Returns words in modules that are near a name, and the modules that have them."""
+    words = {word for text in modules.values() for word in re.findall(r'"(\w+)"', text)}
+    near = difflib.get_close_matches(name, sorted(words), 1)
+    return near, [m for m, text in modules.items() for n in near if f'"{n}"' in text]
 
 
 def _task_modules():

@@ -13,8 +13,9 @@ SIZES = {
     "ModelConfig.d_ff": 16,
     "ModelConfig.d_kv": 4,
     "ModelConfig.num_heads": 2,
-    "ModelConfig.num_layers": 2,
+    "ModelConfig.num_layers": 1,
     "Sparse.num_experts": 2,
+    "Sparse.placement": "@AllLayers()",
     "RunConfig.log_every": 1,
 }
 TOY = {
@@ -121,6 +122,9 @@ def test_eval_of_a_folder_without_a_run_is_refused(tmp_path, capsys, run):
     )
     assert code == 2
     assert "no checkpoint in" in capsys.readouterr().err
+    assert main(["eval", f"--model_dir={tmp_path}"]) == 2
+    message = capsys.readouterr().err
+    assert "There is no run in" in message and "MODEL must be set" not in message
     assert not [*tmp_path.iterdir()]
 
 

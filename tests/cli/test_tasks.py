@@ -11,8 +11,9 @@ from keras_switch.cli.__main__ import main
 
 SIZES = {
     **{"ModelConfig.d_model": 8, "ModelConfig.d_ff": 16, "ModelConfig.d_kv": 4},
-    **{"ModelConfig.num_heads": 2, "ModelConfig.num_layers": 2},
-    **{"Sparse.num_experts": 2, "RunConfig.log_every": 1},
+    **{"ModelConfig.num_heads": 2, "ModelConfig.num_layers": 1},
+    **{"Sparse.num_experts": 2, "Sparse.placement": "@AllLayers()"},
+    "RunConfig.log_every": 1,
     "LENGTHS": "{'inputs': 32, 'targets': 8}",
     **{"BATCH_SIZE": 4, "TRAIN_STEPS": 2, "EVAL_EVERY": 1, "SAVE_EVERY": 1},
 }

@@ -108,7 +108,11 @@ def test_a_line_of_plain_text_is_a_document(write):
             r":1: the targets must hold one",
         ),
         ("a.csv", "a,b\n", r"files of tasks end in \.tsv, \.jsonl"),
-        ("a.tsv", "inputs\ttargets\n", "Split 'train' is empty"),
+        (
+            "a.tsv",
+            "inputs\ttargets\n",
+            "Split 'train' is empty: there is no row in .*a.tsv",
+        ),
         ("a.tsv", "", "Split 'train' is empty"),
     ],
 )

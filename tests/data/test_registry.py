@@ -29,6 +29,30 @@ def test_an_unknown_name_gets_the_nearest_and_the_module_to_import(mixture):
         find("pydocs_span_corrupted")
 
 
+def test_names_of_modules_that_are_not_imported_are_near_too():
+    with pytest.raises(
+        ValueError, match=r"'squad'.*import keras_switch\.tasks\.squad`"
+    ):
+        find("sqaud")
+
+
+def test_a_task_of_others_whose_data_set_is_not_here_says_what_to_do(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(seqio.utils, "_TFDS_DATA_DIR_OVERRIDE", str(tmp_path))
+    seqio.TaskRegistry.add(
+        "from_t5",
+        source=seqio.TfdsDataSource("glue/cola:2.0.0"),
+        output_features={"targets": seqio.Feature(BYTES)},
+        preprocessors=[],
+    )
+    with pytest.raises(
+        ValueError, match=r"(?s)no splits.*glue/cola:2.0.0 is not in.*tfds"
+    ):
+        batches(DataConfig("from_t5", {"targets": 3}), "decoder-only")
+    seqio.TaskRegistry.remove("from_t5")
+
+
 def test_another_vocabulary_takes_the_place_of_a_tasks_own(mixture):
     task = find("first", BYTES)
     assert [f.vocabulary for f in task.output_features.values()] == [BYTES] * 2

@@ -183,11 +183,22 @@ def own_tasks(model, config):
     return DataConfig(mixture, LENGTHS, 4, "validation", cut=("inputs", "targets"))
 
 
+def telling(config, mesh=None):
+    """Returns a model whose random weights make it say something."""
+    keras.utils.set_random_seed(0)
+    with mesh or contextlib.nullcontext():
+        model = model_of(config)
+    rng = np.random.default_rng(2)
+    for weight in model.trainable_weights:
+        weight.assign(0.5 * rng.standard_normal(weight.shape).astype("float32"))
+    return model
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """Returns what a sparse model reaches on tasks made of its own answers."""
     config = small("switch_tiny")
-    model = model_of(config)
+    model = telling(config)
     data = own_tasks(model, config)
     folder = tmp_path_factory.mktemp("run")
     results = TaskMetrics().measure(model, data, config, folder / "answers", 7)
@@ -300,22 +311,11 @@ def test_on_several_processes_the_first_one_says_what_a_peak_is(measured, tmp_pa
     assert not [*tmp_path.iterdir()]
 
 
-def telling(config, mesh=None):
-    """Returns a model whose random weights make it say something."""
-    keras.utils.set_random_seed(0)
-    with mesh or contextlib.nullcontext():
-        model = model_of(config)
-    rng = np.random.default_rng(2)
-    for weight in model.trainable_weights:
-        weight.assign(0.5 * rng.standard_normal(weight.shape).astype("float32"))
-    return model
-
-
 @on_devices
 def check_on_a_mesh():
     config = small("switch_tiny")
     alone = telling(config)
-    spread = telling(config, Mesh("data:4,model:2", "batch:data,d_ff:model"))
+    spread = telling(config, Mesh("data:2,model:2", "batch:data,d_ff:model"))
     data = own_tasks(alone, config)
     measurements = [TaskMetrics().measurement(x, data, config) for x in (alone, spread)]
     wanted, found = (measurement.results() for measurement in measurements)
