@@ -1,4 +1,4 @@
-"""A program that fits a model on the processes that its environment speaks of.
+"""A program that fits a model, and draws text, on the processes of its environment.
 
 `python -m helpers_fit FOLDER` leaves what each process found in `FOLDER/I-of-N.npz`.
 """
@@ -7,8 +7,10 @@ import json
 import pathlib
 import sys
 
+import helpers_mesh
 import helpers_training as h
 import keras
+import keras_hub
 import numpy as np
 import tensorflow as tf
 
@@ -67,6 +69,36 @@ def fitted(made, share):
     }
 
 
+def written(mesh, said):
+    """Returns what a language model draws for each process's rows, and its scores."""
+    with mesh:
+        made = helpers_mesh.model("decoder-only", "gather")
+    for i, weight in enumerate(made.trainable_weights):
+        draw = np.random.default_rng(i).standard_normal
+        weight.assign(0.5 * draw(weight.shape).astype("float32"))
+    inputs, *_ = helpers_mesh.batch("decoder-only")
+    share = mesh.clients.share
+    inputs = {name: np.split(x, share.of)[share.index] for name, x in inputs.items()}
+    inputs["padding_mask"][:, 2:] = 0
+
+    def generate(seed):
+        return made.generate(
+            inputs,
+            stop_token_ids=None,
+            sampler=keras_hub.samplers.TopKSampler(k=5, seed=seed),
+            num_samples=2,
+            return_scores=True,
+        )
+
+    found, scores = generate(seed=3)
+    if mesh.clients.number > 1:
+        try:
+            generate(seed=mesh.clients.index)
+        except ValueError as error:
+            said.append(str(error))
+    return {"tokens": found["token_ids"], "scores": scores}
+
+
 def refused(made, folder, clients):
     """Returns what `fit` says to what several processes cannot do."""
     inputs, y, _ = h.batch(4 * (2 + clients.index))
@@ -98,7 +130,7 @@ def main(folder):
     keras.utils.set_random_seed(0)
     with mesh:
         made = model()
-    found = fitted(made, clients.share)
+    found = fitted(made, clients.share) | written(mesh, said)
     if clients.number > 1:
         said += refused(made, folder, clients)
     file = folder / f"{clients.index}-of-{clients.number}.npz"

@@ -101,7 +101,7 @@ def test_a_frozen_first_process_ends_the_others_and_a_signal_to_one_stops_all(tm
 
 
 @pytest.mark.slow
-def test_fit_on_two_processes_is_the_fit_of_one(tmp_path):
+def test_fit_and_generate_on_two_processes_are_those_of_one(tmp_path):
     runs = [Launched(tmp_path, n, ["-m", "helpers_fit", str(tmp_path)]) for n in (1, 2)]
     for launch in runs:
         codes = launch.codes()
@@ -120,6 +120,10 @@ def test_fit_on_two_processes_is_the_fit_of_one(tmp_path):
     halves = [f["predicted"].reshape(2, 4, *f["predicted"].shape[1:]) for f in two]
     together = np.concatenate(halves, axis=1).reshape(one["predicted"].shape)
     np.testing.assert_allclose(together, one["predicted"], atol=1e-5)
+    # And what is written for them.
+    for name in ("tokens", "scores"):
+        found = np.concatenate([each[name] for each in two])
+        np.testing.assert_allclose(found, one[name], atol=1e-5)
     # The first process alone shows progress.
     assert [("Epoch 2/2" in runs[1].text(i)) for i in range(2)] == [True, False]
     check_refusals(*(json.loads(str(found["said"])) for found in two))
@@ -128,7 +132,8 @@ def test_fit_on_two_processes_is_the_fit_of_one(tmp_path):
 def check_refusals(first, second):
     for said in (first, second):
         assert "keras.utils.set_random_seed with the same number in all" in said[0]
-        assert "use keras_switch.training.train (or `keras-switch train`)" in said[1]
+        assert "the seeds of their TopKSampler differ" in said[1]
+        assert "use keras_switch.training.train (or `keras-switch train`)" in said[2]
         assert "different numbers of batches, this one" in said[-1]
-    assert "give it to the first one alone (callbacks=[...] if" in second[2]
-    assert (len(first), len(second)) == (3, 4)
+    assert "give it to the first one alone (callbacks=[...] if" in second[3]
+    assert (len(first), len(second)) == (4, 5)
