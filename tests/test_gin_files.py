@@ -193,6 +193,13 @@ def test_a_row_of_the_paper_teaches_t5_base_from_a_switch_base(name):
         assert f"switch_base_{experts}" in PRESETS
 
 
+def test_a_teacher_is_asked_about_any_task_file():
+    files = ["runs/cache_logits.gin", "tasks/sst2.gin", "layouts/data_8.gin"]
+    call = called("cache_logits", *files, TEACHER="'there'", CACHE="'here'")
+    assert (call["data"].task, call["folder"]) == ("sst2", "here")
+    assert call["teacher"].placement.mesh_shape == "data:8"
+
+
 def test_nothing_in_the_folder_hides_gin_config():
     assert not [*ROOT.rglob("__init__.py")]
     assert hasattr(gin, "external_configurable")

@@ -8,7 +8,10 @@ import pytest
 from helpers_partitioning import on_devices
 from helpers_runs import assert_same_run, command, records
 
+from keras_switch.cli import command as commands
+from keras_switch.cli import devices
 from keras_switch.cli.__main__ import main
+from keras_switch.cli.flags import parse
 
 
 @on_devices
@@ -60,6 +63,27 @@ def check_refused(folder, flags, says):
     assert says in told.getvalue()
     assert "Traceback" not in told.getvalue()
     assert not pathlib.Path(folder, "metrics.jsonl").exists()
+
+
+TEACHING = ["--teacher=there", "--gin.TASK=pydocs_span_corruption"]
+
+
+def test_there_are_devices_for_the_mesh_of_student_and_of_teacher(monkeypatch):
+    made = []
+    start = "keras_switch.partitioning.devices.start"
+    monkeypatch.setattr(start, lambda shape: made.append(str(shape)))
+    meshes = ["--mesh_shape=data:2", "--gin.TEACHER_MESH_SHAPE='data:4'"]
+    words = ["distill", "--gin_file=models/t5_tiny.gin", *TEACHING, *meshes]
+    config = commands.read(parse([*words, "--model_dir=here"]))
+    devices.start(config, "distill")
+    assert made == ["data:4", "data:2"]
+
+
+def test_several_processes_cannot_cache_logits(monkeypatch, capsys):
+    monkeypatch.setenv("DTENSOR_JOBS", "a:1,b:1")
+    monkeypatch.setenv("DTENSOR_CLIENT_ID", "0")
+    assert main(["cache-logits", *TEACHING, "--gin.CACHE=here"]) == 2
+    assert "one alone does `cache-logits`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
