@@ -51,7 +51,7 @@ def prediction_log(name, signature, inputs) -> bytes:
     """
     spec = _field(1, name.encode()) + _field(3, signature.encode())
     request = _field(1, spec)
-    for key, value in inputs.items():
+    for key, value in sorted(inputs.items()):
         tensor = tf.make_tensor_proto(value).SerializeToString()
         request += _field(2, _field(1, key.encode()) + _field(2, tensor))
     return _field(6, _field(1, request))
