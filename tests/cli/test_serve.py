@@ -1,7 +1,10 @@
 """`keras-switch serve` as a user types it."""
 
+import sys
+
 import pytest
 
+import keras_switch
 from keras_switch.cli.__main__ import main
 
 
@@ -19,3 +22,14 @@ from keras_switch.cli.__main__ import main
 def test_mistakes_are_answered_in_a_sentence(words, message, capsys):
     assert main(["serve", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch, capsys):
+    for name in [*sys.modules]:
+        if name.startswith("keras_switch.serving"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(keras_switch, "serving", raising=False)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    assert main(["serve", "--model=x"]) == 2
+    told = capsys.readouterr().err
+    assert "needs aiohttp: pip install 'keras-switch[serve]'" in told

@@ -123,6 +123,18 @@ def test_the_newest_version_is_found(tmp_path):
             newest(nothing)
 
 
+def test_an_export_without_limits_or_a_place_without_text_is_told(
+    folder, tmp_path, monkeypatch
+):
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    (tmp_path / "m" / "1" / "saved_model.pb").touch()
+    with pytest.raises(ValueError, match=r"no assets.extra/limits.json.*export the"):
+        serving.ServedModel(tmp_path / "m")
+    monkeypatch.setitem(sys.modules, "tensorflow_text", None)
+    with pytest.raises(ImportError, match="pip install tensorflow-text"):
+        serving.ServedModel(folder)
+
+
 def test_the_warm_up_of_an_export_is_run(model):
     asked, told = copy.copy(model), []
     asked.run = lambda *question: told.append(question)
