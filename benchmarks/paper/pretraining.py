@@ -34,6 +34,7 @@ DENSE = ModelConfig(
 # one in the number of experts, and a run this short ends before routers are sure.
 ROUTER_SCALE = 10.0
 EXPERTS = 32  # of the findings that are about something else
+EARLY = 300  # steps of a finding that shows soon
 
 
 def routing(train=2.0, **options):
@@ -69,10 +70,12 @@ def experts():
 
 
 def initialization():
-    """Returns those of table 3."""
-    first = sparse_case(EXPERTS)
-    other = Case("scale 1.0", sparse(init_scale=1.0))
-    return [("experts", first), ("initialization", other)]
+    """Returns those of table 3, which is about the first steps."""
+    cases = [
+        Case(f"scale {scale}", sparse(init_scale=scale), steps=EARLY)
+        for scale in (0.1, 1.0)
+    ]
+    return [("initialization", case) for case in cases]
 
 
 def exploration():
@@ -105,7 +108,8 @@ def capacity():
     for weight in (1e-2, 0.0):
         for train in (0.5, 0.75, 1.0, 1.25, 1.5, 2.0):
             model = sparse(policy=routing(train, balance_loss_weight=weight))
-            cases.append(Case(f"balance {weight}, capacity {train}", model))
+            name = f"balance {weight}, capacity {train}"
+            cases.append(Case(name, model, steps=EARLY))
     return [("capacity", case) for case in cases]
 
 
