@@ -20,10 +20,10 @@ from keras_switch.routing import FixedCapacity, Switch
 STORAGES = {"float32": "FloatStorage", "bfloat16": "BFloat16Storage"}
 
 
-def small(**changes):
-    """Returns a config that every format can say, and a model with weights of it."""
+def small(num_experts=3, **changes):
+    """Returns a model that every format can say."""
     sparse = models.Sparse(
-        3,
+        num_experts,
         placement=models.HuggingFace(2),
         decoder_placement=models.HuggingFace(2),
         routing=Switch(capacity=FixedCapacity(9)),
