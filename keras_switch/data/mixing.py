@@ -98,6 +98,7 @@ class TaskMixture(TaskSpec):
                 task = limited(task, self.lengths[task.name])
             rate = float(self.tasks[spec]) if weighted else self._rate(task)
             pairs.append((task, rate))
+        check_alike(self.name, [task for task, _ in pairs])
         return environment.load("seqio").Mixture(self.name, pairs)
 
     def _rate(self, task):
@@ -138,6 +139,39 @@ def num_examples(task, split: str) -> int:
             f"TaskMixture.tasks = {{{task.name!r}: 1000}}."
         )
     return int(size)
+
+
+def check_alike(name: str, tasks):
+    """Compares features and vocabularies of the tasks of a mixture.
+
+    Args:
+        name: of the mixture.
+        tasks: of `seqio.Task`, or of `seqio.Mixture`.
+
+    Raises:
+        ValueError: if two tasks have other features, or speak of other words.
+    """
+    first, *others = tasks
+    mine = first.output_features
+    for task in others:
+        theirs = task.output_features
+        if set(mine) != set(theirs):
+            raise ValueError(
+                f"Tasks of mixture {name!r} must have the same features, but "
+                f"{first.name!r} has {sorted(mine)} and {task.name!r} "
+                f"{sorted(theirs)}: mix tasks with inputs, or tasks without."
+            )
+        if any(_words(mine[key]) != _words(theirs[key]) for key in mine):
+            raise ValueError(
+                f"Tasks of mixture {name!r} must have the same vocabulary, but "
+                f"{first.name!r} and {task.name!r} have their own. Give one for all: "
+                "DataConfig.vocabulary, such as --gin.DataConfig.vocabulary="
+                "@embedded_vocabulary()."
+            )
+
+
+def _words(feature):
+    return getattr(feature, "vocabulary", None)
 
 
 def check_rates(task, split: str):

@@ -212,6 +212,7 @@ def _check(config, task, form, model):
             f"{', '.join(map(repr, splits))}."
         )
     mixing.check_rates(task, config.split)
+    mixing.check_alike(task.name, registry.subtasks(task))
     vocab_size = getattr(model, "vocab_size", None)
     if vocab_size is not None:
         for name in form.features:

@@ -80,6 +80,26 @@ def test_rates_that_sum_to_zero_are_refused_before_the_first_step(two):
         drawn(TaskMixture({"first": 2, "second": -1}))
 
 
+def test_tasks_of_other_features_or_vocabularies_are_not_mixed(two):
+    other = helpers_data.registered("other", helpers_data.counted(4), num_ids=2000)
+    alone = helpers_data.registered("alone", [{"targets": [1, 2]}])
+    with other, alone:
+        with pytest.raises(
+            ValueError, match="same vocabulary, but 'first' and 'other'"
+        ):
+            drawn(TaskMixture(["first", "other"], Equal()))
+        with pytest.raises(ValueError, match=r"same features.*'alone' \['targets'\]"):
+            drawn(TaskMixture(["first", "alone"], Equal()))
+        add_mixture("registered", ["first", "other"], Equal())
+        with pytest.raises(ValueError, match="same vocabulary"):
+            drawn("registered")
+        seqio.MixtureRegistry.remove("registered")
+        words = seqio.PassThroughVocabulary(size=2000)
+        both = TaskMixture(["first", "other"], Equal())
+        config = DataConfig(both, LENGTHS, 4, vocabulary=words)
+        assert next(iter(batches(config, "encoder-decoder")))
+
+
 def test_a_mixture_says_what_is_wrong_with_it(two):
     with pytest.raises(ValueError, match="tasks is empty"):
         TaskMixture([])
