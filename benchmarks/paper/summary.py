@@ -125,7 +125,7 @@ def plot(found, title, path):
             _mean([loss for _, loss in point]) for point in zip(*curves, strict=True)
         ]
         colour = "black" if i == 0 else colours(0.95 * i / len(shown))
-        label = f"{name}  {means[-1]:.3f}"
+        label = f"{name}  {means[-1]:.3f}, seeds: {len(curves)}"
         axes.plot(steps, means, label=label, color=colour, ls="--" if i == 0 else "-")
     axes.set(title=title, xlabel="steps", ylabel="held-out loss, nats a token")
     axes.grid(alpha=0.25)

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -6,7 +7,9 @@ import pytest
 import tensorflow as tf
 from helpers_models import TINY_SPARSE, tiny
 
-from benchmarks.paper import distillation, findings, runs, summary
+from benchmarks import report
+from benchmarks.paper import distillation, findings, runs, summary, timing
+from benchmarks.paper.__main__ import main
 from keras_switch import training
 from keras_switch.distillation import NonExpertWeights, SoftTargets, distill
 from keras_switch.models import Every
@@ -66,6 +69,26 @@ def test_a_student_starts_from_its_teacher_and_learns_from_it(small):
         observers=[],
     )
     assert runs.result("distillation", case, 0)["loss"] == _loss(student)
+
+
+@pytest.mark.parametrize("option, name", [("--known", "one"), ("--times", "one-times")])
+def test_tables_are_written_of_what_is_known_and_of_times(
+    small, tmp_path, monkeypatch, option, name
+):
+    other = dataclasses.replace(SPARSE, name="not run")
+    finding = findings.Finding("One", lambda: [("experts", SPARSE)])
+    known = dataclasses.replace(finding, runs=lambda: [*finding.runs(), ("x", other)])
+    compared = {"one": known if option == "--known" else finding}
+    monkeypatch.setattr(findings, "FINDINGS", compared)
+    monkeypatch.setattr(report, "FOLDER", tmp_path)
+    monkeypatch.setattr(timing, "STEPS", 1)
+    monkeypatch.setattr(timing, "ROUNDS", 1)
+    main(["one", option])
+    (table,) = json.loads((tmp_path / f"paper-{name}.json").read_text())[
+        "tables"
+    ].values()
+    assert list(table) == ["sparse"]
+    assert (tmp_path / "paper-one.png").exists() == (option == "--known")
 
 
 def _run(*curve, **more):
