@@ -63,14 +63,28 @@ def _fetched(address, name):
     options = {"revision": revision} if revision else {}
     try:
         path = huggingface_hub.hf_hub_download(repository, name, **options)
-    except errors.EntryNotFoundError:
-        return None
-    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
+    except (
+        *(errors.EntryNotFoundError, errors.HfHubHTTPError),
+        *(errors.HFValidationError, OSError),
+    ) as error:
+        if _is_missing(error, repository, name, options):
+            return None
         raise ConversionError(
             f"{name} of {address} cannot be fetched ({error}): check the name, the "
             "network and, for a repository with a gate, your token; or give a folder."
         ) from error
     return pathlib.Path(path)
+
+
+def _is_missing(error, repository, name, options):
+    """Returns whether the hub has no such file, or had none when it was last asked."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    if not isinstance(error, errors.LocalEntryNotFoundError):
+        return isinstance(error, errors.EntryNotFoundError)
+    found = huggingface_hub.try_to_load_from_cache(repository, name, **options)
+    return found is huggingface_hub._CACHED_NO_EXIST
 
 
 def weights(files: Files):

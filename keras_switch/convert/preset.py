@@ -34,6 +34,12 @@ def read(address, dtype=None) -> Imported:
         raise ConversionError(
             f"The weights of {address} cannot be read ({error}): get it anew."
         ) from error
+    except TypeError as error:  # Keras shows the whole config before the reason
+        reason = str(error).rpartition("Exception encountered: ")[2].strip()
+        raise ConversionError(
+            f"The config of {address} cannot be read ({reason}): get it anew, or the "
+            "version of keras_switch that wrote it."
+        ) from error
 
 
 def write(model, folder):

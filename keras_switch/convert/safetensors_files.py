@@ -61,7 +61,7 @@ def _opened(path):
             "pip install keras-switch[convert]"
         ) from error
     with path.open("rb") as file:
-        if file.read(2) in (b"PK", b"\x80\x02"):
+        if _is_pickle(file.read(9)):
             raise ConversionError(
                 f"{path} is a pickle under the name of a safetensors file: refused. "
                 "Name it pytorch_model.bin if you trust where it is from; it is then "
@@ -73,6 +73,16 @@ def _opened(path):
         raise ConversionError(
             f"{path} is no intact safetensors file ({error}): get it anew."
         ) from error
+
+
+def _is_pickle(head):
+    """Returns whether a file begins as a pickle, or as an archive that may hold one.
+
+    The length of a header, with which safetensors begin, may be the same two bytes; but
+    its ninth byte is a brace.
+    """
+    is_pickle = head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5")
+    return (is_pickle or head[:2] == b"PK") and head[8:] != b"{"
 
 
 def check_index(index: dict, source: Source):

@@ -86,6 +86,19 @@ def test_a_preset_that_is_cut_off_is_told(tmp_path):
         convert.read(tmp_path / "p")
 
 
+def test_a_preset_with_a_setting_that_nobody_knows_is_told(tmp_path):
+    checkpoints.small().save_to_preset(str(tmp_path / "p"))
+    for name in ("config.json", "task.json"):
+        file = tmp_path / "p" / name
+        text = file.read_text()
+        assert '"d_model": 16' in text
+        file.write_text(text.replace('"d_model": 16', '"d_model": 16, "surprise": 3'))
+    with pytest.raises(convert.ConversionError) as error:
+        convert.read(tmp_path / "p")
+    assert "unexpected keyword argument 'surprise'" in str(error.value)
+    assert len(str(error.value)) < 400
+
+
 @pytest.mark.parametrize("address", ["nowhere", "."])
 def test_an_unknown_format_says_what_is_known(address, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -1,11 +1,14 @@
 """`from_preset` on what is in Hugging Face's format."""
 
+import shutil
+
 import keras
 import ml_dtypes
 import numpy as np
 import pytest
 
 from keras_switch import convert, models
+from keras_switch.convert import hf_files
 
 
 def test_from_preset_reads_a_folder_in_the_dtype_asked_for(made):
@@ -44,9 +47,42 @@ def test_from_preset_fetches_from_the_hub(made, monkeypatch):
     assert convert.checksums(found) == convert.checksums(model)
     assert ("google/switch-base-8", "model.safetensors", "main") in asked
 
-    def offline(repository, name, revision=None):
-        raise OSError("no network")
+
+@pytest.mark.parametrize("error", ["OSError", "LocalEntryNotFoundError"])
+def test_without_a_network_it_is_told_that_there_is_none(monkeypatch, error):
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    def offline(repository, name, **_):
+        # The hub's own error is also one of a file that is not there.
+        raise getattr(errors, error, OSError)("no network")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
-    with pytest.raises(convert.ConversionError, match="cannot be fetched"):
-        models.SwitchSeq2SeqLM.from_preset(address)
+    message = r"config\.json of hf://a/b cannot be fetched \(no network\)"
+    with pytest.raises(convert.ConversionError, match=message):
+        models.SwitchSeq2SeqLM.from_preset("hf://a/b")
+
+
+def test_what_was_fetched_before_is_read_without_a_network(made, monkeypatch, tmp_path):
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    folder, model = made
+    repository = tmp_path / "models--a--b"
+    shutil.copytree(folder, repository / "snapshots" / "1234")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("1234")
+    address = "hf://a/b"
+    with pytest.raises(
+        convert.ConversionError, match=r"spiece\.model of hf://a/b cann"
+    ):
+        hf_files.Files(address).get("spiece.model")
+    missing = repository / ".no_exist" / "1234"
+    missing.mkdir(parents=True)
+    for name in ("spiece.model", "model.safetensors.index.json"):
+        (missing / name).touch()
+    assert huggingface_hub.try_to_load_from_cache("a/b", "config.json")
+    found = models.SwitchSeq2SeqLM.from_preset(address)
+    assert convert.checksums(found) == convert.checksums(model)

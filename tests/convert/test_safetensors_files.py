@@ -1,6 +1,7 @@
 """Files of safetensors, whole and in shards."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -29,10 +30,18 @@ def test_a_pickle_named_safetensors_is_refused(folder):
         hugging_face.read(folder)
 
 
-def test_a_bare_pickle_named_safetensors_is_refused(folder):
-    import pickle
+@pytest.mark.parametrize("length", [0x4B50, 0x0280, 0x0480])  # "PK", 80 02, 80 04
+def test_a_header_whose_length_looks_like_a_pickle_is_none(length, tmp_path):
+    header = '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+    data = length.to_bytes(8, "little") + header.encode() + b"\0\0\x80\x3f"
+    (tmp_path / "x.safetensors").write_bytes(data)
+    source = safetensors_files.SafetensorsFiles([tmp_path / "x.safetensors"], "x")
+    np.testing.assert_array_equal(source.read("a"), [1.0])
 
-    data = pickle.dumps({"shared.weight": [1.0]}, protocol=2)
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_bare_pickle_named_safetensors_is_refused(folder, protocol):
+    data = pickle.dumps({"shared.weight": [1.0]}, protocol)
     (folder / "model.safetensors").write_bytes(data)
     with pytest.raises(convert.ConversionError, match="is a pickle under the name"):
         hugging_face.read(folder)

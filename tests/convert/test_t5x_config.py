@@ -26,6 +26,7 @@ def test_the_published_moe_configs_are_the_presets_of_their_names(file, tmp_path
     assert found.sparse.routing.capacity == preset.config.sparse.routing.capacity
     assert found.sparse_layers("encoder") == preset.config.sparse_layers("encoder")
     assert found.mlp == preset.config.mlp
+    assert found.tie_embeddings == preset.config.tie_embeddings
 
 
 @pytest.mark.parametrize(
