@@ -167,6 +167,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path, capsys):
 def test_a_run_that_diverges_ends_with_advice_and_code_1(tmp_path, capsys):
     # Such a step is beyond float32, so the second loss is no number.
     change = {"Adafactor.learning_rate": 1e38, "Adafactor.clipping_threshold": None}
+    change["ModelConfig.sparse"] = None
     assert train(tmp_path / "run", **change) == 1
     message = capsys.readouterr().err
     assert "lower learning rate" in message
