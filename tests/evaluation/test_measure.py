@@ -255,6 +255,20 @@ def test_results_are_a_table_json_lines_and_tensorboard(measured):
     assert len(answers.read_text().splitlines()) == len(INPUTS)
 
 
+def test_the_table_of_peaks_names_the_step_at_which_each_task_was_best():
+    tokens = {"loss": 1.0, "perplexity": 2.718, "accuracy": 0.5}
+    found = {
+        step: {
+            task: TaskResult({"accuracy": score}, tokens, {})
+            for task, score in zip("ab", scores, strict=True)
+        }
+        for step, scores in {1000: (50, 20), 2000: (40, 30), 3000: (50, 25)}.items()
+    }
+    *_, a, b = report.peak_table(found).splitlines()
+    assert a.split() == ["a", "1,000", "accuracy", "50.00", "2.718"]
+    assert b.split() == ["b", "2,000", "accuracy", "30.00", "2.718"]
+
+
 def test_a_split_that_no_task_has_is_refused(measured):
     model, config, data, _, _ = measured
     with pytest.raises(ValueError, match="No task of 'all' has a split 'test'"):
