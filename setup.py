@@ -34,7 +34,11 @@ EXTRAS = {
     "convert": ["safetensors>=0.8,<1", "tensorstore>=0.1.80,<0.2", "msgpack>=1,<2"],
     "plot": ["matplotlib"],
     # keras-switch serve, and clients by gRPC.
-    "serve": ["aiohttp>=3.11,<4", "grpcio>=1.66,<2", "tensorflow-serving-api>=2.19,<2.22"],
+    "serve": [
+        "aiohttp>=3.11,<4",
+        "grpcio>=1.66,<2",
+        "tensorflow-serving-api>=2.19,<2.22",
+    ],
 }
 EXTRAS["test"] = [
     *("build", "hypothesis", "jax", "pytest", "pytest-timeout", "pytest-xdist", "ruff"),
