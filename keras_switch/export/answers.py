@@ -20,6 +20,8 @@ class Answers:
 
     name = None
     """Of the input of token ids, as the model calls it."""
+    inputs = ()
+    """Names of all inputs of the model; its masks tell packed examples apart."""
 
     def __init__(self, model, options):
         self.model = model
@@ -55,6 +57,12 @@ class Answers:
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(following, logits)
         return -tf.reduce_sum(losses * tf.cast(known, "float32"), axis=-1)
 
+    def logits(self, *values):
+        """Returns logits `(B, T, V)` float32, given what `inputs` names."""
+        given = dict(zip(self.inputs, values, strict=True))
+        with self.weights, dropless(self.model.backbone):
+            return tf.cast(self.model(given), "float32")
+
     def encode(self, token_ids):
         """Returns hidden states of the inputs, `(B, P, D)` float32."""
         with self.weights, dropless(self.model.backbone):
@@ -65,6 +73,12 @@ class EncoderDecoderAnswers(Answers):
     """The encoder reads the inputs, the decoder starts with 0."""
 
     name = "encoder_token_ids"
+    inputs = (
+        "encoder_token_ids",
+        "encoder_padding_mask",
+        "decoder_token_ids",
+        "decoder_padding_mask",
+    )
 
     def _prompted(self, token_ids):
         room = tf.zeros(
@@ -102,6 +116,11 @@ class DecoderAnswers(Answers):
     """The decoder reads 0 and the inputs, and goes on."""
 
     name = "token_ids"
+
+    @property
+    def inputs(self):
+        prefix = ("prefix_mask",) * self.model.backbone.config.prefix_lm
+        return ("token_ids", "padding_mask", *prefix)
 
     def _prompted(self, token_ids):
         start = 1 + _lengths(token_ids)  # (B, 1)

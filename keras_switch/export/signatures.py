@@ -52,11 +52,15 @@ def _of_ids(answers):
     def encode(ids):
         return {"encodings": answers.encode(ids)}
 
+    def logits(*values):
+        return {"logits": answers.logits(*values)}
+
     targets = {"target_token_ids": IDS}
     return {
         "generate": _named(generate, {answers.name: IDS}),
         "score": _named(score, {answers.name: IDS, **targets}),
         "encode": _named(encode, {answers.name: IDS}),
+        "logits": _named(logits, dict.fromkeys(answers.inputs, IDS)),
     }
 
 

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_switch import export, models
+from keras_switch.distillation import SavedModelTeacher
 
 TEXTS = ["the quick brown fox", "", "a lazy dog sleeps all day long", "dog"]
 OPTIONS = export.Serving(input_lengths=(8, 32), max_new_tokens=6)
@@ -66,6 +67,26 @@ def test_the_score_of_an_answer_is_what_generation_told(served, model):
     assert encodings.dtype == tf.float32 and encodings.shape == (2, 8, 16)
     wanted = model.backbone.encode(ids, (ids > 0).astype("int32"))
     np.testing.assert_allclose(encodings[0, :4], np.asarray(wanted)[0, :4], atol=1e-4)
+
+
+def test_an_export_teaches_as_the_model_does_and_keeps_packed_examples_apart(
+    folder, model
+):
+    ids = np.array([[5, 6, 1, 9, 1, 0], [9, 8, 7, 6, 1, 0]], "int32")
+    segments = np.array([[1, 1, 1, 2, 2, 0], [1, 1, 1, 1, 1, 0]], "int32")
+    targets = np.array([[0, 7, 0, 8], [0, 5, 6, 7]], "int64")  # cast as is needed
+    inputs = {
+        "encoder_token_ids": ids,
+        "encoder_padding_mask": segments,
+        "decoder_token_ids": targets,
+        "decoder_padding_mask": np.array([[1, 1, 2, 2], [1, 1, 1, 1]], "int32"),
+    }
+    logits = SavedModelTeacher(folder)(inputs).numpy()
+    wanted = model({name: value.astype("int32") for name, value in inputs.items()})
+    np.testing.assert_allclose(logits, wanted, atol=1e-5)
+    other = inputs | {"encoder_token_ids": ids + (segments == 2)}
+    changed = np.abs(SavedModelTeacher(folder)(other).numpy() - logits).max((0, 2))
+    assert (changed[:2] == 0).all() and (changed[2:] > 1e-3).all()
 
 
 def test_text_is_scored_as_its_ids_are(served, model):
@@ -126,7 +147,7 @@ def test_a_process_with_tensorflow_alone_answers_by_both_loaders(folder, expecte
     assert found["texts"] == found["session"] == texts
     np.testing.assert_allclose(found["scores"], scores, atol=1e-5)
     np.testing.assert_allclose(found["session_scores"], scores, atol=1e-5)
-    names = {"serving_default", "score_text", "generate", "score", "encode"}
+    names = {"serving_default", "score_text", "generate", "score", "encode", "logits"}
     assert names < set(found["signatures"])
     # Not in stock servers, or not on their GPUs; nor may a request change anything.
     ops = set(found["ops"])
@@ -147,7 +168,7 @@ def test_what_a_server_wants_lies_beside_the_model(folder):
     assert "max_batch_size { value: 32 }" in (extra / "batching.config").read_text()
     file = str(extra / "tf_serving_warmup_requests")
     requests = [*tf.data.TFRecordDataset(file).as_numpy_iterator()]
-    assert len(requests) == 4 + 2
+    assert len(requests) == 5 + 2
 
 
 def test_a_version_is_never_written_over_and_an_error_leaves_nothing(
