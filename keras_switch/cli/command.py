@@ -89,11 +89,20 @@ def _files(flags):
     if flags.command in OF_A_RUN and flags.model_dir:
         saved = path_of(flags.model_dir).absolute() / SAVED
         if saved.is_file():
+            _check_one_model(flags)
             files = [str(saved), *BEHIND_RUN.get(flags.command, ()), *files]
         if flags.command in DEFAULT_FILES and not (flags.gin_files or saved.is_file()):
             message = f"There is no run in {flags.model_dir!r}: there is no {SAVED}."
             raise ConfigError([Mistake(f"{message} Give the --model_dir of a run.")])
     return [*FIRST_FILES.get(flags.command, ()), *files]
+
+
+def _check_one_model(flags):
+    """Refuses a source beside a run, whose own source is not what is meant."""
+    given = [b for b in flags.bindings if re.match(r"SOURCE\s*=", b)]
+    if flags.command in BEHIND_RUN and given:
+        message = f"{given[-1]!r} and the run {flags.model_dir!r} are both given"
+        raise ConfigError([Mistake(f"{message}: give one of them.")])
 
 
 def _bindings(flags):

@@ -29,6 +29,7 @@ from keras_switch.cli.serve import serve
 from keras_switch.cli.sources import SourceConfig
 from keras_switch.cli.teaching import StudentConfig, TeacherConfig
 from keras_switch.cli.train import train
+from keras_switch.cli.trained import TrainedConfig
 from keras_switch.convert import KeepUsed, MergeSimilar
 from keras_switch.distillation import NonExpertWeights, SoftTargets
 
@@ -82,7 +83,7 @@ OURS = (
     *(models.WhenUnlikely, models.WhenFull, models.WhenImpossible),
     *(models.WhenBestIsSure, models.HuggingFaceRule, models.T5XRule),
     models.MeshTensorFlowRule,
-    *(exporting.AsTrained, exporting.Int8),
+    *(TrainedConfig, exporting.Serving, exporting.AsTrained, exporting.Int8),
     # Pruning.
     *(KeepUsed, MergeSimilar),
 )

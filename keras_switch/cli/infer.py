@@ -5,28 +5,26 @@ import json
 import pathlib
 import signal
 import sys
+from collections.abc import Sequence
 
 import keras
 from keras_hub.samplers import Sampler
 
-from keras_switch.cli.trained import trained
+from keras_switch.cli.trained import TrainedConfig
 from keras_switch.convert import Progress
-from keras_switch.data.task_spec import TaskSpec
+from keras_switch.models import SwitchSeq2SeqLM
 from keras_switch.training import Interrupted
 
 _GO_ON = "Stopped; the same command goes on behind the last answer that is written."
 
 
 def infer(
+    model: TrainedConfig,
     inputs: str,
     output: str,
-    source: str | None = None,
-    model_dir: str | None = None,
-    checkpoint: str | int = "newest",
-    task: str | TaskSpec | None = None,
-    dtype: str = "float32",
     sampler: str | Sampler = "greedy",
     num_samples: int = 1,
+    input_lengths: Sequence[int] = (32, 64, 128, 256, 512),
     max_length: int = 64,
     batch_size: int = 8,
 ):
@@ -36,17 +34,15 @@ def infer(
     samples these are lists. An empty input is a question, too.
 
     Args:
+        model: who answers.
         inputs: file of one text a line, UTF-8.
         output: JSON lines, in the order of the inputs. Lines that are there already are
             kept, and must answer the first inputs.
-        source: `hf://organization/name`, or a folder; see `convert`.
-        model_dir: folder of a run, in place of `source`.
-        checkpoint: of the run: `"newest"`, `"best"` or a step.
-        task: SeqIO task whose vocabulary the run has.
-        dtype: dtype policy.
         sampler: `"greedy"`, another of KerasHub's that draws tokens, or
             `models.BeamSearch`.
         num_samples: answers for each input.
+        input_lengths: of an encoder: inputs are padded to the first that holds the
+            longest at once, in tokens, and cut at the last.
         max_length: tokens of the decoder, at most.
         batch_size: inputs at once.
 
@@ -59,7 +55,7 @@ def infer(
     """
     questions = _lines(inputs)
     done = _done(output, questions)
-    model = trained(source, model_dir, checkpoint, task, dtype)
+    model = model.read()
     if model.preprocessor is None:
         raise ValueError(
             "The model has no vocabulary, so it cannot read text: give "
@@ -70,12 +66,14 @@ def infer(
     if done:
         print(f"{done:,} of {len(questions):,} are there already", file=sys.stderr)
     progress = Progress(len(questions) - done, f"Answering {inputs}:", unit="inputs")
+    cut = 0
     try:
         with open(output, "a", encoding="utf-8") as file:
             for start in range(done, len(questions), batch_size):
                 batch = questions[start : start + batch_size]
-                # Always as many rows, so that a graph is traced once.
+                # Always as many rows, so that few graphs are traced.
                 rows = [*batch, *[""] * (batch_size - len(batch))]
+                cut += _fit(model, rows, input_lengths)
                 answers, scores = model.generate(
                     rows,
                     max_length,
@@ -88,7 +86,20 @@ def infer(
     except KeyboardInterrupt as stop:
         print(f"\n{_GO_ON}", file=sys.stderr)
         raise Interrupted(_GO_ON, signal.SIGINT, None) from stop
+    if cut:
+        print(f"{cut:,} inputs were cut at {input_lengths[-1]} tokens", file=sys.stderr)
     return len(questions) - done
+
+
+def _fit(model, texts, input_lengths):
+    """Makes an encoder's inputs as long as these need; returns how many are cut."""
+    if not isinstance(model, SwitchSeq2SeqLM):
+        return 0
+    preprocessor, longest = model.preprocessor, input_lengths[-1]
+    lengths = [len(ids) + 1 for ids in preprocessor.tokenizer(texts)]  # and the end
+    holds = (length for length in input_lengths if length >= max(lengths))
+    preprocessor.encoder_sequence_length = next(holds, longest)
+    return sum(length > longest for length in lengths)
 
 
 def _write(file, lines):

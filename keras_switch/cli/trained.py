@@ -1,14 +1,17 @@
 """A trained model and its tokenizer, from a run or a checkpoint."""
 
+import dataclasses
+
 from keras_switch import models
 from keras_switch.cli import sources
 from keras_switch.data import registry
+from keras_switch.data.task_spec import TaskSpec
+from keras_switch.training import run_folder
 
 
-def trained(
-    source=None, model_dir=None, checkpoint="newest", task=None, dtype="float32"
-):
-    """Returns a language model with its preprocessor; LoRA is merged.
+@dataclasses.dataclass(frozen=True)
+class TrainedConfig:
+    """A language model that has been trained.
 
     Args:
         source: `hf://organization/name`, or a folder; see `convert`.
@@ -19,21 +22,37 @@ def trained(
         dtype: dtype policy.
 
     Raises:
-        ValueError: if not one of `source` and `model_dir` is given, or the vocabulary
-            does not fit.
+        ValueError: if not one of `source` and `model_dir` is given.
     """
-    if (source is None) == (model_dir is None):
-        raise ValueError(
-            f"got source={source!r} and model_dir={model_dir!r}: give one of them, "
-            "--model_dir=runs/first for a run or --source=hf://google/switch-base-8 "
-            "for a checkpoint of another kind."
-        )
-    if source is not None:
-        return sources.read(source, dtype).model
-    model = sources.read_run(model_dir, dtype, checkpoint).model
-    if task is None:
-        return model
-    return type(model)(model.backbone, _preprocessor(model)(_tokenizer(task)))
+
+    source: str | None = None
+    model_dir: str | None = None
+    checkpoint: str | int = run_folder.NEWEST
+    task: str | TaskSpec | None = None
+    dtype: str = "float32"
+
+    def __post_init__(self):
+        if (self.source is None) == (self.model_dir is None):
+            raise ValueError(
+                f"got source={self.source!r} and model_dir={self.model_dir!r}: give "
+                "one of them, --model_dir=runs/first for a run or "
+                "--source=hf://google/switch-base-8 for a checkpoint of another kind."
+            )
+
+    def read(self):
+        """Returns the model with its preprocessor; LoRA is merged.
+
+        Raises:
+            ValueError: if nothing is there, or the vocabulary does not fit.
+        """
+        if self.source is not None:
+            return sources.read(self.source, self.dtype).model
+        where = self.model_dir, self.dtype, self.checkpoint
+        model = sources.read_run(*where).model
+        if self.task is None:
+            return model
+        preprocessor = _preprocessor(model)(_tokenizer(self.task))
+        return type(model)(model.backbone, preprocessor)
 
 
 def _tokenizer(task):

@@ -1,6 +1,7 @@
 """What an exported model can be asked, and how much of it."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras_hub
@@ -33,7 +34,7 @@ class Serving:
     """
 
     sampler: Any = "greedy"
-    input_lengths: tuple[int, ...] = (32, 64, 128, 256, 512)
+    input_lengths: Sequence[int] = (32, 64, 128, 256, 512)
     max_new_tokens: int = 64
     min_new_tokens: int = 0
     stop_token_ids: tuple[int, ...] = (1,)

@@ -25,7 +25,8 @@ def asked(preset, tmp_path):
     questions, answers = tmp_path / "questions.txt", tmp_path / "out" / "answers.jsonl"
     questions.write_text("\n".join(QUESTIONS) + "\n", encoding="utf-8")
     words = ["infer", f"--source={folder}", f"--inputs={questions}"]
-    limits = ["--gin.MAX_LENGTH=7", "--gin.INFER_BATCH=2"]
+    limits = ["MAX_LENGTH=7", "INFER_BATCH=2", "INPUT_LENGTHS=(4, 8, 32)"]
+    limits = [f"--gin.{limit}" for limit in limits]
     return [*words, f"--output={answers}", *limits], answers
 
 
@@ -42,7 +43,18 @@ def test_every_line_is_answered(asked, preset, capsys):
     wanted = preset[0].generate(QUESTIONS, 7, sampler="greedy")
     assert [line["output"] for line in found] == wanted
     assert all(line["score"] < 0 for line in found)
-    assert "5 of 5 inputs" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "5 of 5 inputs" in told and "were cut" not in told
+
+
+def test_longer_inputs_are_cut_and_counted(asked, preset, capsys):
+    words, answers = asked
+    assert main([*words, "--gin.INPUT_LENGTHS=(4,)"]) == 0
+    tokenizer = preset[0].preprocessor.tokenizer
+    cut = sum(len(tokenizer(text)) + 1 > 4 for text in QUESTIONS)
+    assert 0 < cut < len(QUESTIONS)
+    assert f"{cut} inputs were cut at 4 tokens" in capsys.readouterr().err
+    assert len(read(answers)) == len(QUESTIONS)
 
 
 def test_an_output_of_other_inputs_is_left_alone(asked, capsys):
@@ -57,9 +69,16 @@ def test_an_output_of_other_inputs_is_left_alone(asked, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["infer", "--inputs=no.txt", "--output=x"], "There is no file 'no.txt'"),
+        (
+            ["infer", "--source=a", "--inputs=no.txt", "--output=x"],
+            "There is no file 'no.txt'",
+        ),
+        (["infer", "--inputs=no.txt", "--output=x"], "give one of them"),
         (["export", "--output=served/switch/1"], "give one of them"),
-        (["export", "--output=served/switch"], "give NAME/1, such as served/switch/1"),
+        (
+            ["export", "--source=a", "--output=served/switch"],
+            "give NAME/1, such as served/switch/1",
+        ),
         (["export"], "OUTPUT"),
     ],
 )

@@ -9,7 +9,7 @@ from keras_switch import models
 from keras_switch.cli import command as commands
 from keras_switch.cli import flags
 from keras_switch.cli.__main__ import main
-from keras_switch.cli.trained import trained
+from keras_switch.cli.trained import TrainedConfig
 from keras_switch.training import CheckpointError
 
 
@@ -17,20 +17,20 @@ def test_the_model_of_a_run_comes_with_its_lora_merged(tmp_path):
     lora = models.Lora(rank=2, targets=("query",))
     folder = saved_run(tmp_path / "run", lora=lora)
     for where in ({"model_dir": str(folder)}, {"source": str(folder)}):
-        model = trained(**where)
+        model = TrainedConfig(**where).read()
         assert model.backbone.config.lora is None
         assert not [v.path for v in model.weights if "_lora_" in v.name]
 
 
 def test_a_folder_that_is_no_run_is_refused_as_one(tmp_path):
     with pytest.raises(CheckpointError, match="is not the folder of a run"):
-        trained(model_dir=str(tmp_path))
+        TrainedConfig(model_dir=str(tmp_path)).read()
 
 
 @pytest.mark.parametrize("both", [{}, {"source": "a", "model_dir": "b"}])
 def test_one_place_is_given(both):
     with pytest.raises(ValueError, match="give one of them"):
-        trained(**both)
+        TrainedConfig(**both)
 
 
 QUESTIONS = ["a e i", "", "b f j", "c g i", "d"]
@@ -89,6 +89,14 @@ def test_a_run_answers_a_file_in_two_goes_and_as_it_is_served(
     assert scores == pytest.approx(wanted["scores"].numpy(), abs=1e-4)
 
 
+@pytest.mark.parametrize("word", ["infer", "export"])
+def test_a_source_beside_a_run_is_refused(run, word, capsys):
+    words = [word, f"--model_dir={run}", "--source=a", "--inputs=b", "--output=c/1"]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "\"SOURCE = 'a'\" and the run" in told and "give one of them" in told
+
+
 def test_a_vocabulary_that_is_not_of_pieces_is_refused(run):
     with pytest.raises(ValueError, match=r"'toy_copy' is a ByteVocabulary.*TASK=None"):
-        trained(model_dir=str(run), task="toy_copy")
+        TrainedConfig(model_dir=str(run), task="toy_copy").read()
