@@ -27,6 +27,6 @@ def __getattr__(name):
     # nothing which a saved model could name.
     if name in ("Mesh", "Model", "explain_layout"):
         return getattr(partitioning, name)
-    if name in ("evaluation", "export", "planning"):
+    if name in ("evaluation", "export", "planning", "serving"):
         return importlib.import_module(f"keras_switch.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ import keras_switch as ks
 
 ROOMS = (
     *("routing", "dispatch", "layers", "models", "convert", "training", "data"),
-    *("distillation", "evaluation", "export", "planning"),
+    *("distillation", "evaluation", "export", "planning", "serving"),
 )
 
 MODULES_ADDED = """
@@ -51,6 +51,7 @@ def test_a_room_is_an_attribute_and_exports_names_of_its_own(room):
         "training.Frozen",
         "export.Serving",
         "export.Int8",
+        "serving.ServedModel",
         "planning.plan",
     ],
 )
