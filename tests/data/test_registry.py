@@ -2,7 +2,7 @@ import helpers_data
 import pytest
 import seqio
 
-from keras_switch.data import DataConfig, batches
+from keras_switch.data import DataConfig, batches, registry
 from keras_switch.data.registry import find
 
 BYTES = seqio.ByteVocabulary(extra_ids=100)
@@ -29,11 +29,13 @@ def test_an_unknown_name_gets_the_nearest_and_the_module_to_import(mixture):
         find("pydocs_span_corrupted")
 
 
-def test_names_of_modules_that_are_not_imported_are_near_too():
+def test_names_of_modules_that_are_not_imported_are_near_too(monkeypatch):
+    written = {"farm": '"cows"', "zoo": 'task("zebra_facts")'}
+    monkeypatch.setattr(registry, "_task_modules", lambda: written)
     with pytest.raises(
-        ValueError, match=r"'squad'.*import keras_switch\.tasks\.squad`"
+        ValueError, match=r"'zebra_facts'.*import keras_switch\.tasks\.zoo`"
     ):
-        find("sqaud")
+        find("zebra_fatcs")
 
 
 def test_a_task_of_others_whose_data_set_is_not_here_says_what_to_do(

@@ -138,7 +138,7 @@ def test_an_export_without_limits_or_a_place_without_text_is_told(
 def test_the_warm_up_of_an_export_is_run(model):
     asked, told = copy.copy(model), []
     asked.run = lambda *question: told.append(question)
-    assert asked.warm_up() == len(told) == 4 + 2
+    assert asked.warm_up() == len(told) == 5 + 2
     shapes = {(name, *(a.shape for a in inputs.values())) for name, inputs in told}
     assert ("generate", (1, 4)) in shapes and ("serving_default", (1,)) in shapes
     assert {name for name, *_ in shapes} == set(model.definitions.signature_def) - {
