@@ -22,8 +22,9 @@ def layer_of(num_experts, form, **kwargs):
     return layer
 
 
-@pytest.mark.parity
-@pytest.mark.parametrize("shape", [(1, 1), (5, 1), (40, 1), (3, 70)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (5, 1), pytest.param((40, 1), marks=pytest.mark.parity), (3, 70)]
+)
 @pytest.mark.parametrize("routing", [ARGMAX, TopK(2)], ids=["one", "two"])
 def test_the_answers_are_those_of_dropless_dispatch(shape, routing):
     x = np.random.default_rng(1).standard_normal((*shape, D)).astype("float32")

@@ -64,8 +64,14 @@ def by_whole_calls(model, batch, ids_name, mask_name):
     return ids
 
 
-@pytest.mark.parity
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("encoder-decoder", "decoder", "extra mlp"),
+        pytest.param("prefix", marks=pytest.mark.parity),
+        pytest.param("rotary, parallel", marks=pytest.mark.parity),
+    ],
+)
 def test_cached_generation_gives_the_tokens_of_whole_calls(name):
     config = helpers.tiny(**{"sparse": TIGHT, **CASES[name]})
     model = language_model(config)
