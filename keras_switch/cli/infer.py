@@ -12,6 +12,7 @@ from keras_hub.samplers import Sampler
 
 from keras_switch.cli.trained import TrainedConfig
 from keras_switch.convert import Progress
+from keras_switch.export.options import INPUT_LENGTHS, mistakes_in
 from keras_switch.models import SwitchSeq2SeqLM
 from keras_switch.training import Interrupted
 
@@ -24,7 +25,7 @@ def infer(
     output: str,
     sampler: str | Sampler = "greedy",
     num_samples: int = 1,
-    input_lengths: Sequence[int] = (32, 64, 128, 256, 512),
+    input_lengths: Sequence[int] = INPUT_LENGTHS,
     max_length: int = 64,
     batch_size: int = 8,
 ):
@@ -50,9 +51,11 @@ def infer(
         The number of inputs that were answered now.
 
     Raises:
-        ValueError: if there is no such file or model, the model has no vocabulary, or
-            the output answers other inputs.
+        ValueError: if there is no such file or model, the model has no vocabulary, the
+            output answers other inputs, or the lengths do not ascend.
     """
+    for mistake in mistakes_in(input_lengths):
+        raise ValueError(mistake)
     questions = _lines(inputs)
     done = _done(output, questions)
     model = model.read()

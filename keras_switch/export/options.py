@@ -9,6 +9,8 @@ import keras_hub
 from keras_switch.export.int8 import AsTrained, Int8
 from keras_switch.models.decoding import Generation, check
 
+INPUT_LENGTHS = (32, 64, 128, 256, 512)
+
 
 @dataclasses.dataclass(frozen=True)
 class Serving:
@@ -34,7 +36,7 @@ class Serving:
     """
 
     sampler: Any = "greedy"
-    input_lengths: Sequence[int] = (32, 64, 128, 256, 512)
+    input_lengths: Sequence[int] = INPUT_LENGTHS
     max_new_tokens: int = 64
     min_new_tokens: int = 0
     stop_token_ids: tuple[int, ...] = (1,)
@@ -63,12 +65,7 @@ class Serving:
         return options
 
     def _mistakes(self):
-        lengths = list(self.input_lengths)
-        if not lengths or lengths != sorted(set(lengths)) or lengths[0] < 2:
-            yield (
-                f"input_lengths={self.input_lengths}: give lengths from 2 on, each "
-                "greater than the one before"
-            )
+        yield from mistakes_in(self.input_lengths)
         for name, least in (("max_new_tokens", 1), ("max_batch_size", 1)):
             if getattr(self, name) < least:
                 yield f"{name}={getattr(self, name)}: give at least {least}"
@@ -77,3 +74,13 @@ class Serving:
                 f"min_new_tokens={self.min_new_tokens}: give a number from 0 to "
                 f"max_new_tokens={self.max_new_tokens}"
             )
+
+
+def mistakes_in(input_lengths):
+    """Yields what is wrong with the lengths to which inputs are padded."""
+    lengths = list(input_lengths)
+    if not lengths or lengths != sorted(set(lengths)) or lengths[0] < 2:
+        yield (
+            f"input_lengths={input_lengths}: give lengths from 2 on, each greater than "
+            "the one before"
+        )

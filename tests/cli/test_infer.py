@@ -73,6 +73,13 @@ def test_an_output_of_other_inputs_is_left_alone(asked, capsys):
             ["infer", "--source=a", "--inputs=no.txt", "--output=x"],
             "There is no file 'no.txt'",
         ),
+        (
+            [
+                *("infer", "--source=a", "--inputs=no.txt", "--output=x"),
+                "--gin.INPUT_LENGTHS=(8, 4)",
+            ],
+            "input_lengths=(8, 4): give lengths from 2 on",
+        ),
         (["infer", "--inputs=no.txt", "--output=x"], "give one of them"),
         (["export", "--output=served/switch/1"], "give one of them"),
         (
