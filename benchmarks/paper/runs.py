@@ -15,7 +15,7 @@ from keras_switch.models import ModelConfig, SwitchBackbone, SwitchCausalLM
 import keras_switch.tasks.pydocs  # noqa: F401, isort: skip  # registers the task
 
 BATCH, LENGTH = 32, 64
-EVALUATIONS, HELD_OUT = 20, 8
+EVAL_EVERY, HELD_OUT = 120, 8
 LOGS = 25
 WARMUP = 50
 
@@ -35,7 +35,7 @@ class Case:
     name: str
     model: ModelConfig
     dtype: str = "float32"
-    steps: int = 1200
+    steps: int = 3600
     rate: float = 0.06
 
     def train(self, seed):
@@ -58,7 +58,7 @@ class Case:
                 train_data(seed, self.steps),
                 steps=self.steps,
                 eval_data=held_out(),
-                eval_every=max(self.steps // EVALUATIONS, 1),
+                eval_every=min(EVAL_EVERY, self.steps),
                 log_every=LOGS,
                 observers=[],
                 **options,

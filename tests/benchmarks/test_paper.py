@@ -37,6 +37,7 @@ def small(tmp_path_factory):
     """Makes a run of two steps on numbers, in a folder of its own; returns it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "FOLDER", tmp_path_factory.mktemp("results"))
+        patch.setattr(runs, "EVAL_EVERY", 1)
         patch.setattr(runs, "train_data", lambda seed, steps: _batches(steps))
         patch.setattr(runs, "held_out", lambda: _batches(1))
         yield runs.result("experts", SPARSE, 0)
