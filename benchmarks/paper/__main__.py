@@ -6,7 +6,7 @@ python -m benchmarks.paper experts --seeds 3
 import argparse
 
 from benchmarks import report
-from benchmarks.paper import findings, summary, timing
+from benchmarks.paper import findings, timing
 from benchmarks.paper.runs import known, result
 
 
@@ -42,20 +42,22 @@ def _train(finding, seeds, only):
 
 
 def _write(name, finding, seeds):
-    """Writes the table, and the plot, of the runs that have been made."""
-    found = {}
+    """Writes the table, and the pictures, of the runs that have been made."""
+    pairs = []
     for folder, case in finding.runs():
         runs = {seed: known(folder, case, seed) for seed in range(seeds)}
         runs = {seed: run for seed, run in runs.items() if run is not None}
         if runs:
-            found[case.name] = runs
-    if not found:
+            pairs.append((case, runs))
+    if not pairs:
         return
     out = report.Report(f"paper-{name}", finding.title)
-    out.table(finding.heading, *finding.table(found))
-    if finding.plotted:
-        path = report.FOLDER / f"paper-{name}.png"
-        summary.plot(found, finding.title, path)
+    out.table(
+        finding.heading, *finding.table({case.name: runs for case, runs in pairs})
+    )
+    for plot in finding.plots:
+        path = report.FOLDER / f"paper-{name}-{plot.__name__}.png"
+        plot(pairs).savefig(path)
 
 
 if __name__ == "__main__":

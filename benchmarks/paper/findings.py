@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from benchmarks.paper import distillation, finetuning, pretraining, summary
+from benchmarks.paper import distillation, finetuning, plots, pretraining, summary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,18 +16,22 @@ class Finding:
             is what the others are compared with.
         table: function of `summary` that makes the table.
         heading: what the table shows.
-        plotted: whether its curves are worth a picture.
+        plots: functions of `plots`, each of which draws a picture.
     """
 
     title: str
     runs: Callable
     table: Callable = summary.losses
     heading: str = "Held-out loss, nats a token"
-    plotted: bool = True
+    plots: tuple[Callable, ...] = (plots.curves,)
 
 
 FINDINGS = {
-    "experts": Finding("More experts, equal FLOPs (figures 1, 4)", pretraining.experts),
+    "experts": Finding(
+        "More experts, equal FLOPs (figures 1, 4)",
+        pretraining.experts,
+        plots=(plots.curves, plots.over_experts),
+    ),
     "distillation": Finding(
         "Distillation (table 6)", distillation.students, summary.shares
     ),
@@ -38,13 +42,15 @@ FINDINGS = {
     "choices": Finding(
         "One expert a token or two, equal capacity (table 1)", pretraining.choices
     ),
-    "capacity": Finding("Tokens dropped (section 2.2)", pretraining.capacity),
+    "capacity": Finding(
+        "Tokens dropped (section 2.2)", pretraining.capacity, plots=(plots.dropped,)
+    ),
     "precision": Finding("Precision (table 2)", pretraining.precision),
     "finetuning": Finding(
         "Dropout in fine-tuning (table 4)",
         finetuning.tuned,
         summary.accuracies,
         "Questions of TREC's test set that are sorted right",
-        plotted=False,
+        plots=(),
     ),
 }

@@ -2,11 +2,7 @@
 
 import statistics
 
-import matplotlib
-
 from keras_switch.cli.demo_report import steps_until
-
-matplotlib.use("Agg")
 
 
 def losses(found):
@@ -18,9 +14,11 @@ def losses(found):
     """
     base, *_ = found.values()
     numbers = {name: _losses(runs, base) for name, runs in found.items()}
-    columns = ["", "loss", "spread", "to first", "steps fewer", "dropped", "seeds"]
+    columns = ["", "loss", "spread", "to first", "spread"]
+    columns += ["steps fewer", "dropped", "seeds"]
     forms = ("loss", ".3f"), ("spread", ".3f"), ("to first", "+.3f")
-    forms += ("steps fewer", ".2f"), ("dropped", ".1%"), ("seeds", "d")
+    forms += ("to first spread", ".3f"), ("steps fewer", ".2f")
+    forms += ("dropped", ".1%"), ("seeds", "d")
     return columns, [[name, *_cells(n, forms)] for name, n in numbers.items()], numbers
 
 
@@ -64,13 +62,14 @@ def accuracies(found):
 
 
 def _losses(runs, base):
-    """Returns means over seeds; spread is the standard deviation of the losses."""
+    """Returns means over seeds; a spread is a standard deviation over them."""
     ended = {seed: run for seed, run in runs.items() if run["loss"] is not None}
     pairs = [
         (run, base[seed])
         for seed, run in ended.items()
         if base.get(seed, {}).get("loss") is not None
     ]
+    differences = [run["loss"] - other["loss"] for run, other in pairs]
     fewer = [_times_fewer(run, other) for run, other in pairs]
     dropped = [run.get("dropped") for run in ended.values()]
     found = [run["loss"] for run in ended.values()]
@@ -78,7 +77,8 @@ def _losses(runs, base):
         "losses": found,
         "loss": _mean(found),
         "spread": _spread(found),
-        "to first": _mean([run["loss"] - other["loss"] for run, other in pairs]),
+        "to first": _mean(differences),
+        "to first spread": _spread(differences),
         "steps fewer": _mean(fewer),
         "dropped": _mean(dropped),
         "seeds": len(runs),
@@ -109,30 +109,3 @@ def _cells(numbers, forms):
 
 def _cell(value, form):
     return "" if value is None else format(value, form)
-
-
-def plot(found, title, path):
-    """Draws the mean curve of every case into a PNG."""
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    shown = {name: runs for name, runs in found.items() if _curves(runs)}
-    colours = pyplot.get_cmap("viridis")
-    for i, (name, runs) in enumerate(shown.items()):
-        curves = _curves(runs)
-        steps = [step for step, _ in curves[0]]
-        means = [
-            _mean([loss for _, loss in point]) for point in zip(*curves, strict=True)
-        ]
-        colour = "black" if i == 0 else colours(0.95 * i / len(shown))
-        label = f"{name}  {means[-1]:.3f}, seeds: {len(curves)}"
-        axes.plot(steps, means, label=label, color=colour, ls="--" if i == 0 else "-")
-    axes.set(title=title, xlabel="steps", ylabel="held-out loss, nats a token")
-    axes.grid(alpha=0.25)
-    axes.legend()
-    figure.savefig(path, dpi=100)
-    pyplot.close(figure)
-
-
-def _curves(runs):
-    return [run["curve"] for run in runs.values() if run.get("curve")]

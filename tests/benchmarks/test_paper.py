@@ -89,7 +89,7 @@ def test_tables_are_written_of_what_is_known_and_of_times(
         "tables"
     ].values()
     assert list(table) == ["sparse"]
-    assert (tmp_path / "paper-one.png").exists() == (option == "--known")
+    assert (tmp_path / "paper-one-curves.png").exists() == (option == "--known")
 
 
 def _run(*curve, **more):
@@ -108,13 +108,15 @@ def test_losses_are_compared_seed_by_seed():
     assert better["to first"] == pytest.approx((-1.0 - 0.4) / 2)
     # 4.0 at step 10; 4.4 a fifth of the way from step 10 to step 20.
     assert better["steps fewer"] == pytest.approx((20 / 10 + 20 / 12) / 2)
-    assert rows[0] == ["base", "4.200", "0.283", "+0.000", "1.00", "", "2"]
+    assert better["to first spread"] == pytest.approx(math.sqrt(0.18))
+    assert rows[0][:5] == ["base", "4.200", "0.283", "+0.000", "0.000"]
+    assert rows[0][5:] == ["1.00", "", "2"]
 
 
 def test_a_loss_that_is_never_reached_and_a_run_that_diverged_are_told():
     lost = {0: _run((20, 4.5)), 1: {"curve": [], "loss": None}}
     _, rows, _ = summary.losses({"base": BASE, "lost": lost})
-    assert rows[1] == ["lost", "4.500", "", "+0.500", "", "", "2, 1 diverged"]
+    assert rows[1] == ["lost", "4.500", "", "+0.500", "", "", "", "2, 1 diverged"]
 
 
 def test_the_share_of_the_teachers_gain_is_the_mean_over_seeds():
