@@ -93,7 +93,7 @@ def _look(i, number):
     if i == 0:
         return {"color": "black", "ls": "--"}
     colours = matplotlib.colormaps["viridis"]
-    return {"color": colours(0.9 * (i - 1) / max(number - 2, 1)), "ls": "-"}
+    return {"color": colours(0.8 * (i - 1) / max(number - 2, 1)), "ls": "-"}
 
 
 def _curves(runs):

@@ -85,17 +85,16 @@ def exploration():
 
 
 def choices():
-    """Returns those of table 1, and the dense model."""
-    cases = [("experts", DENSE_CASE)]
+    """Returns those of table 1, the dense model first; 32 experts have capacity 2.0."""
+    cases = [("experts", DENSE_CASE), ("experts", sparse_case(EXPERTS))]
+    for train in (1.25, 1.0):
+        name = f"switch, capacity {train}"
+        cases.append(("choices", Case(name, sparse(policy=routing(train)))))
     for train in (2.0, 1.25, 1.0):
         capacity = CapacityFactor(train=train, eval=2.0)
-        policies = {
-            "switch": routing(train),
-            "top-2": GShardTop2(capacity=capacity, exploration=Argmax()),
-        }
-        for name, policy in policies.items():
-            case = Case(f"{name}, capacity {train}", sparse(policy=policy))
-            cases.append(("choices", case))
+        policy = GShardTop2(capacity=capacity, exploration=Argmax())
+        name = f"top-2, capacity {train}"
+        cases.append(("choices", Case(name, sparse(policy=policy))))
     return cases
 
 
