@@ -28,10 +28,11 @@ _FILES = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
 
 def vocabulary():
     """Returns the vocabulary of the four languages, 2,048 ids."""
-    return CorpusVocabulary("multi30k", _all_sentences, 2048)
+    return CorpusVocabulary("multi30k", all_sentences, 2048)
 
 
-def _all_sentences():
+def all_sentences():
+    """Returns the training sentences of the four languages."""
     return [s for language in LANGUAGES for s in _sentences("train", language)]
 
 
@@ -40,7 +41,8 @@ def _sentences(split, language):
     return gzip.decompress(path.read_bytes()).decode().splitlines()
 
 
-def _rows(source, target, split):
+def rows(source, target, split):
+    """Returns `{language: sentence}` of two languages for every line of a split."""
     columns = _sentences(split, source), _sentences(split, target)
     if len(columns[0]) != len(columns[1]):
         raise ValueError(
@@ -56,10 +58,10 @@ def _add(source, target):
         source_language=source,
         target_language=target,
     )
-    rows = functools.partial(_rows, source, target)
+    pairs = functools.partial(rows, source, target)
     bleu = environment.load("t5.evaluation.metrics").bleu
     name = f"multi30k_{source}_{target}"
-    add_pairs(name, TextSource(rows, tuple(_FILES)), [translate], vocabulary(), [bleu])
+    add_pairs(name, TextSource(pairs, tuple(_FILES)), [translate], vocabulary(), [bleu])
     return name
 
 

@@ -20,14 +20,15 @@ _FILES = {
 }
 
 
-def _rows(split):
+def rows(split):
+    """Returns questions and answers of a split, as T5 writes them."""
     path = str(folders.data_file("nq_open", _FILES[split]))
     return FileTask({split: path}, "nq question: {question}", "{answer}").rows(split)
 
 
 add_pairs(
     "nq_open",
-    TextSource(_rows, tuple(_FILES)),
+    TextSource(rows, tuple(_FILES)),
     (),
     vocabularies.embedded_vocabulary(),
     [environment.load("t5.evaluation.metrics").squad],

@@ -24,7 +24,8 @@ LABELS = {
 _FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 
 
-def _rows(task, split):
+def rows(task, split):
+    """Returns sentences and labels of a split of `sst2`, `trec` or `subj`."""
     path = folders.data_file(task, _FILES[split])
     _, *lines = path.read_text(encoding="utf-8").splitlines()
     return [_row(task, f"{path}:{n}", line) for n, line in enumerate(lines, 2)]
@@ -47,7 +48,7 @@ def _row(task, place, line):
 def _add(task):
     add_pairs(
         task,
-        TextSource(functools.partial(_rows, task), tuple(_FILES)),
+        TextSource(functools.partial(rows, task), tuple(_FILES)),
         (),
         vocabularies.embedded_vocabulary(),
         [metrics.accuracy],

@@ -37,11 +37,11 @@ def vocabulary():
 
 
 def _texts():
-    texts = multi30k._all_sentences() + [r["text"] for r in wikitext._articles("train")]
+    texts = multi30k.all_sentences() + [r["text"] for r in wikitext.articles("train")]
     for task in sentences.LABELS:
-        texts += [row["inputs"] for row in sentences._rows(task, "train")]
+        texts += [row["inputs"] for row in sentences.rows(task, "train")]
         texts += sentences.LABELS[task]
-    rows = nq_open._rows("train")
+    rows = nq_open.rows("train")
     return texts + [row[key] for row in rows for key in ("inputs", "targets")]
 
 

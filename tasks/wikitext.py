@@ -19,14 +19,15 @@ _FILES = {"train": "valid.txt", "validation": "test.txt"}
 _TITLE = re.compile(r"(?m)^(?= = [^=\n]+ = $)")  # before " = Title = "
 
 
-def _articles(split):
+def articles(split):
+    """Returns `{"text": article}` for every article of a split."""
     text = folders.data_file("wikitext2", _FILES[split]).read_text(encoding="utf-8")
-    articles = (" ".join(article.split()) for article in _TITLE.split(text))
-    return [{"text": article} for article in articles if article]
+    found = (" ".join(article.split()) for article in _TITLE.split(text))
+    return [{"text": article} for article in found if article]
 
 
 add_text_tasks(
     "wikitext2",
-    TextSource(_articles, tuple(_FILES)),
+    TextSource(articles, tuple(_FILES)),
     vocabularies.embedded_vocabulary(),
 )

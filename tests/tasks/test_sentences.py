@@ -43,7 +43,7 @@ def test_decoded_words_are_scored_as_classes():
 @pytest.mark.parametrize("task", SIZES)
 def test_the_real_files_have_their_published_sizes(task, shared_data, monkeypatch):
     monkeypatch.setenv("KERAS_SWITCH_DATA", str(shared_data))
-    rows = [sentences._rows(task, split) for split in ("train", "validation", "test")]
+    rows = [sentences.rows(task, split) for split in ("train", "validation", "test")]
     assert tuple(map(len, rows)) == SIZES[task]
     labels = {row["targets"] for row in rows[0]}
     assert labels == set(sentences.LABELS[task])

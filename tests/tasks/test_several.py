@@ -30,7 +30,7 @@ def test_captions_are_translated_in_twelve_directions(real):
     inputs, targets = first("multi30k_cs_fr")
     assert inputs.startswith("translate Czech to French: ")
     assert targets.startswith("Un groupe d'hommes")
-    assert len(multi30k._rows("en", "de", "train")) == 29_000
+    assert len(multi30k.rows("en", "de", "train")) == 29_000
     assert len(seqio.MixtureRegistry.get("multi30k").tasks) == 12
 
 
@@ -58,9 +58,9 @@ def test_questions_have_all_their_answers(real):
         "nq question: when was the last time anyone was on the moon",
         "14 December 1972 UTC",
     ]
-    rows = nq_open._rows("train")
+    rows = nq_open.rows("train")
     assert rows[0]["answers"] == ["14 December 1972 UTC", "December 1972"]
-    assert (len(rows), len(nq_open._rows("validation"))) == (3610, 1800)
+    assert (len(rows), len(nq_open.rows("validation"))) == (3610, 1800)
 
 
 def test_the_mixtures_have_the_rates_of_their_sizes(real):

@@ -10,7 +10,7 @@ def folder(shared_data, monkeypatch):
 
 
 def test_an_article_is_a_row_that_begins_with_its_title(folder):
-    rows = wikitext._articles("train")
+    rows = wikitext.articles("train")
     assert len(rows) == 60  # lines ` = Title = ` of valid.txt, counted with grep
     assert rows[0]["text"].startswith("= Homarus gammarus = Homarus gammarus , known")
     assert all(row["text"].startswith("= ") for row in rows)
