@@ -36,4 +36,4 @@ bench: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/shellcheck .ci/setup .ci/run tpu_scripts/*.sh tpu_scripts/lib/*.sh tests/tpu_scripts/fakes/*
+	$(BIN)/shellcheck .ci/setup .ci/run tpu_scripts/*.sh tpu_scripts/lib/*.sh tests/tpu_scripts/fakes/* examples/*.sh
