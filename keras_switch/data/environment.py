@@ -4,9 +4,11 @@ SeqIO brings JAX, pandas and TensorFlow Datasets along, so that nothing here imp
 before a pipeline asks.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
+import logging
 
 from packaging.version import Version
 
@@ -33,6 +35,18 @@ def load(name: str):
         raise ImportError(
             f"Cannot import {name!r}: {error}.\n{HOW_TO_INSTALL}"
         ) from error
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keeps back SeqIO's advice on features and lengths, which is not for our users."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @functools.cache

@@ -124,19 +124,20 @@ class _Pipeline:
         return {name: self.config.lengths[name] for name in self.form.features}
 
     def _rows(self, shard_info):
-        config = self.config
-        return environment.load("seqio").get_dataset(
-            self.task,
-            self._lengths,
-            self.form.converter(config.pack),
-            dataset_split=config.split,
-            use_cached=config.cache is not None,
-            shuffle=config.shuffle,
-            num_epochs=config.num_epochs,
-            shard_info=shard_info,
-            seed=config.seed,
-            verbose=False,
-        )
+        config, seqio = self.config, environment.load("seqio")
+        with environment.quiet():
+            return seqio.get_dataset(
+                self.task,
+                self._lengths,
+                self.form.converter(config.pack),
+                dataset_split=config.split,
+                use_cached=config.cache is not None,
+                shuffle=config.shuffle,
+                num_epochs=config.num_epochs,
+                shard_info=shard_info,
+                seed=config.seed,
+                verbose=False,
+            )
 
 
 def padding_share(batches, num_batches: int) -> dict[str, float]:

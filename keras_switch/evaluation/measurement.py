@@ -1,7 +1,6 @@
 """Measures a model on a task or mixture: a dictionary of values for every task."""
 
 import dataclasses
-import logging
 import math
 import uuid
 
@@ -146,21 +145,19 @@ def _evaluator(data, form, num_examples, log_dir):
     seqio = environment.load("seqio")
     name = f"keras_switch_evaluation_{uuid.uuid4().hex}"
     seqio.TaskRegistry.add_provider(name, data.task)
-    logger, level = logging.getLogger("absl"), logging.getLogger("absl").level
-    logger.setLevel(logging.ERROR)  # its advice on lengths is not for our users
     try:
-        return seqio.Evaluator(
-            name,
-            form.converter(pack=False),
-            data.split,
-            use_cached=data.cache is not None,
-            seed=data.seed,
-            sequence_length={n: data.lengths[n] for n in form.features},
-            num_examples=num_examples,
-            logger_cls=[seqio.JSONLogger] if log_dir else [],
-            log_dir=log_dir and str(log_dir),
-            async_compute_metrics=False,
-        )
+        with environment.quiet():
+            return seqio.Evaluator(
+                name,
+                form.converter(pack=False),
+                data.split,
+                use_cached=data.cache is not None,
+                seed=data.seed,
+                sequence_length={n: data.lengths[n] for n in form.features},
+                num_examples=num_examples,
+                logger_cls=[seqio.JSONLogger] if log_dir else [],
+                log_dir=log_dir and str(log_dir),
+                async_compute_metrics=False,
+            )
     finally:
-        logger.setLevel(level)
         seqio.TaskRegistry.remove(name)

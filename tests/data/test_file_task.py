@@ -47,6 +47,14 @@ def test_the_usual_columns_need_no_pattern(write):
     )
 
 
+def test_packing_says_nothing_of_the_texts_that_go_no_further(write, caplog):
+    spec = FileTask({"train": write("a.tsv", "inputs\ttargets\na\tb\n")})
+    config = DataConfig(spec, LENGTHS, 1, pack=True, vocabulary=BYTES)
+    with caplog.at_level("WARNING", "absl"):
+        next(iter(batches(config, "encoder-decoder")))
+    assert not caplog.records
+
+
 def test_json_lines_may_hold_several_right_answers(write):
     rows = [{"q": "who", "a": ["me", "I"]}, {"q": "why", "a": "so"}]
     path = write("a.jsonl", "\n".join(map(json.dumps, rows)))
