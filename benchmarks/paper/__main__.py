@@ -38,7 +38,8 @@ def _train(finding, seeds, only):
         for folder, case in finding.runs():
             if only is None or case.name in only:
                 found = result(folder, case, seed)
-                print(f"  {case.name}, seed {seed}: {found['loss']}", flush=True)
+                told = found.get("accuracy", found["loss"])
+                print(f"  {case.name}, seed {seed}: {told}", flush=True)
 
 
 def _write(name, finding, seeds):

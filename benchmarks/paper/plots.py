@@ -7,6 +7,7 @@ matplotlib figure.
 import contextlib
 import statistics
 
+import matplotlib
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -56,7 +57,9 @@ def dropped(pairs):
             policy = case.model.sparse.routing
             line = lines.setdefault(policy.balance_loss_weight, {})
             line[policy.capacity.train] = [
-                100 * run["dropped"] for run in runs.values() if run["dropped"]
+                100 * run["dropped"]
+                for run in runs.values()
+                if run["dropped"] is not None
             ]
         for i, (weight, points) in enumerate(lines.items()):
             label = f"balance loss {weight:g}" if weight else "no balance loss"
@@ -88,8 +91,6 @@ def _points(axes, points, label, **look):
 
 def _look(i, number):
     """Returns colour and line of the i-th of so many; the first is the measure."""
-    import matplotlib
-
     if i == 0:
         return {"color": "black", "ls": "--"}
     colours = matplotlib.colormaps["viridis"]

@@ -8,7 +8,15 @@ import tensorflow as tf
 from helpers_models import TINY_SPARSE, tiny
 
 from benchmarks import report
-from benchmarks.paper import distillation, findings, runs, summary, timing
+from benchmarks.paper import (
+    distillation,
+    findings,
+    plots,
+    pretraining,
+    runs,
+    summary,
+    timing,
+)
 from benchmarks.paper.__main__ import main
 from keras_switch import training
 from keras_switch.distillation import NonExpertWeights, SoftTargets, distill
@@ -93,7 +101,7 @@ def test_tables_are_written_of_what_is_known_and_of_times(
 
 
 def _run(*curve, **more):
-    return {"curve": curve, "loss": curve[-1][1], "dropped": None, **more}
+    return {"curve": [*curve], "loss": curve[-1][1], "dropped": None, **more}
 
 
 BASE = {0: _run((10, 5.0), (20, 4.0)), 1: _run((10, 5.0), (20, 4.4))}
@@ -125,6 +133,35 @@ def test_the_share_of_the_teachers_gain_is_the_mean_over_seeds():
     _, rows, numbers = summary.shares(found)
     assert numbers["student"]["kept"] == pytest.approx((0.5 + 0.25) / 2)
     assert [row[3] for row in rows] == ["0%", "100%", "38%"]
+
+
+def _lines(figure):
+    """Returns the points of every line that has a name, by name."""
+    (axes,) = figure.axes
+    return {
+        line.get_label(): line.get_xydata().tolist()
+        for line in axes.lines
+        if not line.get_label().startswith("_")
+    }
+
+
+def test_pictures_show_means_over_seeds():
+    dense = runs.Case("dense", DENSE)
+    one, *more = (pretraining.sparse_case(number) for number in (1, 4))
+    assert _lines(plots.curves([(dense, BASE)])) == {
+        "dense  4.200": [[10, 5.0], [20, pytest.approx(4.2)]]
+    }
+    over = _lines(plots.over_experts([(dense, BASE), (*more, BETTER), (one, BASE)]))
+    assert over["sparse"] == [[1, pytest.approx(4.2)], [4, 3.5]]
+    assert [y for _, y in over["dense"]] == [pytest.approx(4.2)] * 2
+
+
+def test_a_picture_shows_drops_with_and_without_the_balance_loss():
+    few, many, none = (_run((1, 4.0), dropped=share) for share in (0.1, 0.3, 0.0))
+    _, half, *_, unbalanced = [case for _, case in pretraining.capacity()]
+    found = _lines(plots.dropped([(half, {0: few, 1: many}), (unbalanced, {0: none})]))
+    assert found["balance loss 0.01"] == [[0.75, pytest.approx(20.0)]]
+    assert found["no balance loss"] == [[2.0, 0.0]]
 
 
 def test_every_finding_compares_different_cases():
