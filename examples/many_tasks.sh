@@ -6,7 +6,7 @@
 #   KERAS_SWITCH_DATA=../shared/data examples/many_tasks.sh several_temperature
 #
 # Mixtures: several_proportional (as often as a task has examples, 10,000 at most),
-# several_temperature (square roots of that), several_equal; docs/tasks.md has the tasks.
+# several_temperature (square roots of their numbers), several_equal; see docs/tasks.md.
 # Words behind the mixture go to the training. Ctrl-C leaves a checkpoint, and the same
 # command goes on. The runs lie in $RUNS, or in runs/ beside you.
 set -euo pipefail

@@ -16,14 +16,14 @@ def memory(what):
             return 1024 * int(line.split()[1])
 
 
-def peak(action, times=3):
+def peak(action):
     """Returns the most memory that was there during a call, above what was before.
 
     Pages of mapped files do not count: the system takes them back when it needs them.
-    Where it does so during a call, they look like memory of ours: so this is the least
-    of several calls.
+    Where it does so during a call, they look like memory of ours: a call can only seem
+    to need too much, so this is the least of three that do the same.
     """
-    return min(_peak(action) for _ in range(times))
+    return min(_peak(action) for _ in range(3))
 
 
 def _peak(action):
